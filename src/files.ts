@@ -1,0 +1,65 @@
+/** Files that are never seen half written: temp file beside the target, fsync, rename, fsync of the folder. */
+
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { messageOf, UserError } from './errors.js';
+
+/**
+ * Calls `write` with a function that appends bytes to a hidden file beside `path`, then puts that file into
+ * place. On any failure the file that lay at `path` before is still there, untouched.
+ */
+export function writeAtomic(path: string, write: (append: (bytes: Uint8Array) => void) => void): void {
+  const folder = dirname(path);
+  const temporary = join(folder, `.${basename(path)}.${process.pid}.tmp`);
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(temporary, 'w');
+    const file = descriptor;
+    write((bytes) => {
+      for (let offset = 0; offset < bytes.byteLength; )
+        offset += writeSync(file, bytes, offset, Math.min(bytes.byteLength - offset, 1 << 30));
+    });
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+    descriptor = undefined;
+    renameSync(temporary, path);
+    syncFolder(folder);
+  } catch (error) {
+    if (descriptor !== undefined) closeSync(descriptor);
+    rmSync(temporary, { force: true });
+    throw diskError(path, error);
+  }
+}
+
+/** `writeAtomic` for content that is at hand. */
+export function writeFileAtomic(path: string, content: string | Uint8Array): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  writeAtomic(path, (append) => append(bytes));
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+const CURES: Record<string, string> = {
+  ENOSPC: 'the disk is full; free some space or choose another folder',
+  EDQUOT: 'the disk quota is used up; free some space or choose another folder',
+  EROFS: 'the file system is read-only; choose another folder',
+  EACCES: 'no permission to write there; choose another folder or change its rights',
+  EPERM: 'no permission to write there; choose another folder or change its rights',
+  ENOENT: 'the folder does not exist; create it first',
+  ENOTDIR: 'a part of the path is a file, not a folder',
+  EISDIR: 'a folder stands in its place',
+};
+
+/** A file-system failure as a `UserError` with its cure; any other error as it is. */
+export function diskError(path: string, error: unknown): unknown {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === undefined || !(code in CURES)) return error;
+  return new UserError('disk', `cannot write ${path}: ${CURES[code]} (${messageOf(error)}).`, { cause: error });
+}
