@@ -1,0 +1,119 @@
+// Threads, random numbers, devices, and what this libtorch is.
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/cuda.h>
+#include <torch/version.h>
+
+#include "handles.h"
+
+
+namespace esvit {
+namespace {
+
+Napi::Value setThreads(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    at::set_num_threads(info[0].As<Napi::Number>().Int32Value());
+    return env.Undefined();
+  });
+}
+
+Napi::Value getThreads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), at::get_num_threads());
+}
+
+Napi::Value manualSeed(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    bool lossless = true;
+    const uint64_t seed = info[0].IsBigInt() ? info[0].As<Napi::BigInt>().Uint64Value(&lossless)
+                                             : static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    at::manual_seed(seed);
+    return env.Undefined();
+  });
+}
+
+at::Generator defaultGenerator(const Napi::Value& device) {
+  return at::globalContext().defaultGenerator(c10::Device(device.As<Napi::String>().Utf8Value()));
+}
+
+// rngState(device) -> handle of a uint8 tensor
+Napi::Value rngState(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    auto generator = defaultGenerator(info[0]);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    return Napi::Number::New(env, keep(env, generator.get_state()));
+  });
+}
+
+Napi::Value setRngState(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    auto generator = defaultGenerator(info[0]);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(tensorAt(stateOf(env), info[1].As<Napi::Number>().Uint32Value()));
+    return env.Undefined();
+  });
+}
+
+// newGenerator(seed) -> number of a CPU generator, for operators that take one
+Napi::Value newGenerator(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    State& state = stateOf(env);
+    state.generators.push_back(
+        at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value())));
+    return Napi::Number::New(env, static_cast<double>(state.generators.size() - 1));
+  });
+}
+
+Napi::Value describe(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    auto result = Napi::Object::New(env);
+    result.Set("version", TORCH_VERSION);
+    result.Set("config", at::show_config());
+    result.Set("parallel", at::get_parallel_info());
+    result.Set("mkl", at::hasMKL());
+    result.Set("onednn", at::hasMKLDNN());
+    result.Set("lapack", at::hasLAPACK());
+    result.Set("cudaDevices", static_cast<double>(torch::cuda::device_count()));
+    result.Set("cudnn", torch::cuda::cudnn_is_available());
+#ifdef USE_C10D_GLOO
+    result.Set("gloo", true);
+#else
+    result.Set("gloo", false);
+#endif
+    return result;
+  });
+}
+
+Napi::Value cudaSynchronize(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    torch::cuda::synchronize();
+    return env.Undefined();
+  });
+}
+
+// setExactMatmul(exact): true turns TF32 off on CUDA.
+Napi::Value setExactMatmul(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    const bool exact = info[0].As<Napi::Boolean>().Value();
+    at::globalContext().setAllowTF32CuBLAS(!exact);
+    at::globalContext().setAllowTF32CuDNN(!exact);
+    return env.Undefined();
+  });
+}
+
+}  // namespace
+
+void InitRuntime(Napi::Env env, Napi::Object exports) {
+  exports.Set("setThreads", Napi::Function::New(env, setThreads));
+  exports.Set("getThreads", Napi::Function::New(env, getThreads));
+  exports.Set("manualSeed", Napi::Function::New(env, manualSeed));
+  exports.Set("rngState", Napi::Function::New(env, rngState));
+  exports.Set("setRngState", Napi::Function::New(env, setRngState));
+  exports.Set("newGenerator", Napi::Function::New(env, newGenerator));
+  exports.Set("describe", Napi::Function::New(env, describe));
+  exports.Set("setExactMatmul", Napi::Function::New(env, setExactMatmul));
+  // Calls that need a CUDA device exist only where there is one.
+  if (torch::cuda::is_available()) exports.Set("cudaSynchronize", Napi::Function::New(env, cudaSynchronize));
+}
+
+}  // namespace esvit

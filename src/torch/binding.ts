@@ -1,0 +1,95 @@
+/** The addon's functions, as TypeScript sees them; loading it explains itself when it fails. */
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { messageOf, UserError } from '../errors.js';
+
+/** A number that names a tensor in the addon's table; 0 is none. */
+export type Handle = number;
+
+export interface TorchDescription {
+  version: string;
+  /** libtorch's own text on compilers, BLAS and CPU capability */
+  config: string;
+  /** libtorch's own text on threads */
+  parallel: string;
+  mkl: boolean;
+  onednn: boolean;
+  lapack: boolean;
+  cudaDevices: number;
+  cudnn: boolean;
+  gloo: boolean;
+}
+
+export interface SchemaDescription {
+  text: string;
+  arguments: {
+    name: string;
+    type: string;
+    keywordOnly: boolean;
+    hasDefault: boolean;
+    size: number;
+    written: boolean;
+  }[];
+  returns: { type: string; written: boolean }[];
+}
+
+interface Native {
+  call(operator: number, ...values: unknown[]): unknown;
+  run(operator: number, ...values: unknown[]): void;
+  resolve(name: string, overload: string, argumentNames: readonly string[]): number;
+  schemas(names: readonly string[]): (SchemaDescription | null)[];
+  meta(handle: Handle): [string, string, ...number[]];
+  strides(handle: Handle): number[];
+  storage(handle: Handle): [bigint, number, number];
+  fromMemory(memory: ArrayBufferView, shape: readonly number[], dtype: string): Handle;
+  copyOut(handle: Handle, memory: ArrayBufferView): void;
+  release(...handles: Handle[]): void;
+  liveTensors(): number;
+  setData(handle: Handle, other: Handle): void;
+  alias(handle: Handle): Handle;
+  backward(handle: Handle, gradient: Handle, retainGraph: boolean): void;
+  grad(outputs: Handle[], inputs: Handle[], gradients: Handle[], retainGraph: boolean): Handle[];
+  gradientOf(handle: Handle): Handle;
+  setGradient(handle: Handle, gradient: Handle): void;
+  requiresGrad(handle: Handle): boolean;
+  setRequiresGrad(handle: Handle, value: boolean): void;
+  setGradMode(enabled: boolean): boolean;
+  enterInference(): void;
+  leaveInference(): void;
+  setAutocast(deviceType: 'cpu' | 'cuda', enabled: boolean, dtype: string): [boolean, string];
+  setThreads(count: number): void;
+  getThreads(): number;
+  manualSeed(seed: number | bigint): void;
+  rngState(device: string): Handle;
+  setRngState(device: string, state: Handle): void;
+  newGenerator(seed: number): number;
+  describe(): TorchDescription;
+  setExactMatmul(exact: boolean): void;
+  /** Only where there is a CUDA device. */
+  cudaSynchronize?(): void;
+}
+
+/** Where the built addon lies; the image functions of the data room live in the same file. */
+export const addonPath = fileURLToPath(new URL('../../build/Release/esvit.node', import.meta.url));
+
+function load(): Native {
+  if (!existsSync(addonPath))
+    throw new UserError(
+      'environment',
+      'the native addon is not built yet. Run `npm run setup` in the folder of esvit.',
+    );
+  try {
+    return createRequire(import.meta.url)(addonPath) as Native;
+  } catch (error) {
+    throw new UserError(
+      'environment',
+      `the native addon cannot be loaded (${messageOf(error)}). libtorch was probably moved or changed since ` +
+        'the addon was built: run `npm run setup` again.',
+      { cause: error },
+    );
+  }
+}
+
+export const native: Native = load();

@@ -1,0 +1,75 @@
+/** Modes of the current thread: gradients, inference, autocast, threads, exactness. */
+
+import { native, type TorchDescription } from './binding.js';
+import type { DType } from './dtype.js';
+
+/** Runs `body` without recording for backward. */
+export function noGrad<T>(body: () => T): T {
+  return withGradMode(false, body);
+}
+
+export function enableGrad<T>(body: () => T): T {
+  return withGradMode(true, body);
+}
+
+function withGradMode<T>(enabled: boolean, body: () => T): T {
+  const before = native.setGradMode(enabled);
+  try {
+    return body();
+  } finally {
+    native.setGradMode(before);
+  }
+}
+
+/** As `noGrad`, and results can never take part in autograd: saves version counting. */
+export function inferenceMode<T>(body: () => T): T {
+  native.enterInference();
+  try {
+    return body();
+  } finally {
+    native.leaveInference();
+  }
+}
+
+/** Runs `body` with matrix products in `dtype` (bfloat16 on the CPU; bfloat16 or float16 on CUDA). */
+export function autocast<T>(options: { device: string; dtype: DType; enabled?: boolean }, body: () => T): T {
+  const type = options.device.startsWith('cuda') ? 'cuda' : 'cpu';
+  const [wasEnabled, dtypeBefore] = native.setAutocast(type, options.enabled ?? true, options.dtype);
+  try {
+    return body();
+  } finally {
+    native.setAutocast(type, wasEnabled, dtypeBefore);
+  }
+}
+
+/** Threads inside an operator. */
+export function setThreads(count: number): void {
+  native.setThreads(count);
+}
+
+export function getThreads(): number {
+  return native.getThreads();
+}
+
+/** Exact products: no TF32 on CUDA. */
+export function setExactMatmul(exact: boolean): void {
+  native.setExactMatmul(exact);
+}
+
+export function cudaAvailable(): boolean {
+  return native.describe().cudaDevices > 0;
+}
+
+/** Waits for the CUDA device; nothing to wait for without one. */
+export function synchronize(): void {
+  native.cudaSynchronize?.();
+}
+
+export function torchInfo(): TorchDescription {
+  return native.describe();
+}
+
+/** Handles that are alive in this thread. */
+export function liveTensors(): number {
+  return native.liveTensors();
+}

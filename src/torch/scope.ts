@@ -1,0 +1,52 @@
+/** Lifetimes: what a block makes and does not return is freed when it ends. */
+
+interface Disposable {
+  dispose(): void;
+}
+
+let current: Set<Disposable> | undefined;
+
+/** Puts a new tensor under the innermost open scope, if there is one. */
+export function adopt(tensor: Disposable): void {
+  current?.add(tensor);
+}
+
+/** Takes a tensor out of the innermost scope; outer scopes never knew it. */
+export function abandon(tensor: Disposable): void {
+  current?.delete(tensor);
+}
+
+/**
+ * Runs `body` and frees every tensor made inside, also when it throws, except those found in its result
+ * (a tensor, or arrays, plain objects, Maps and Sets of them), which pass to the enclosing scope.
+ * The body must not be async: its tensors would outlive the scope.
+ */
+export function scope<T>(body: () => T): T {
+  const outer = current;
+  const mine = new Set<Disposable>();
+  current = mine;
+  try {
+    const result = body();
+    if (result instanceof Promise) throw new TypeError('a scope cannot hold an async body');
+    release(result, mine, outer);
+    return result;
+  } finally {
+    current = outer;
+    for (const tensor of mine) tensor.dispose();
+  }
+}
+
+function release(value: unknown, mine: Set<Disposable>, outer: Set<Disposable> | undefined): void {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return;
+  if (mine.delete(value as Disposable)) {
+    outer?.add(value as Disposable);
+    return;
+  }
+  if (Array.isArray(value) || value instanceof Set) {
+    for (const item of value) release(item, mine, outer);
+  } else if (value instanceof Map) {
+    for (const item of value.values()) release(item, mine, outer);
+  } else if (Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) release(item, mine, outer);
+  }
+}
