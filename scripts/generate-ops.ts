@@ -75,7 +75,7 @@ function returned(returns: SchemaDescription['returns']): { type: string; wrap: 
     if (type === 'bool') return ['boolean', (value) => `${value} as boolean`];
     if (type === 'float') return ['number', (value) => `${value} as number`];
     if (type === 'int' || type === 'SymInt') return ['number | bigint', (value) => `${value} as number | bigint`];
-    if (type === 'number' || type === 'Scalar') return ['number', (value) => `Number(${value})`];
+    if (type === 'number' || type === 'Scalar') return ['number | bigint | boolean', (value) => `${value} as number | bigint | boolean`];
     throw new Error(`no TypeScript type for a result of ${type}`);
   });
   if (kinds.length === 1) return { type: kinds[0][0], wrap: kinds[0][1] };
@@ -143,7 +143,7 @@ export function generated(): string {
     .split('\n')
     .map((line) => {
       const [left, right] = line.split('=').map((part) => part.trim());
-      return { jsName: right === undefined ? camel(left) + (left.endsWith('_') ? '_' : '') : left, aten: `aten::${right ?? left}` };
+      return { jsName: right === undefined ? camel(left) : left, aten: `aten::${right ?? left}` };
     });
   const schemas = addon.schemas(entries.map(({ aten }) => aten));
   const results = entries.map(({ jsName, aten }, i) => {

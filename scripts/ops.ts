@@ -138,7 +138,7 @@ zero_
 bernoulli_ = bernoulli_.float
 uniform_
 normal_
-item
+scalar = item
 cat
 stack
 where = where.self

@@ -58,6 +58,7 @@ export abstract class TensorBase {
   }
 
   protected abstract wrap(handle: Handle): Tensor;
+  abstract scalar(): number | bigint | boolean;
 
   private get meta(): { dtype: DType; device: Device; shape: readonly number[] } {
     if (this.cachedMeta === undefined) {
@@ -125,6 +126,13 @@ export abstract class TensorBase {
   /** Adds d(this)/d(leaf) to every leaf's `grad`; a scalar needs no `gradient`. */
   backward(options: { gradient?: Tensor; retainGraph?: boolean } = {}): void {
     native.backward(this.handle, options.gradient?.handle ?? 0, options.retainGraph ?? false);
+  }
+
+  /** The only element, as a number; an int64 that a number cannot hold exactly is an error (use `scalar()`). */
+  item(): number {
+    const value = this.scalar();
+    if (typeof value === 'bigint') throw new RangeError(`${value} is too large for a number; use scalar()`);
+    return Number(value);
   }
 
   /** The elements in row-major order, copied; float16 and bfloat16 come as Float32Array, bool as Uint8Array. */

@@ -34,20 +34,20 @@ const $erf = operator('aten::erf', '', ['self']);
 const $reciprocal = operator('aten::reciprocal', '', ['self']);
 const $sign = operator('aten::sign', '', ['self']);
 const $relu = operator('aten::relu', '', ['self']);
-const $relu__ = operator('aten::relu_', '', ['self']);
+const $relu_ = operator('aten::relu_', '', ['self']);
 const $gelu = operator('aten::gelu', '', ['self', 'approximate']);
 const $silu = operator('aten::silu', '', ['self']);
 const $pow = operator('aten::pow', 'Tensor_Scalar', ['self', 'exponent']);
 const $maximum = operator('aten::maximum', '', ['self', 'other']);
 const $minimum = operator('aten::minimum', '', ['self', 'other']);
 const $clamp = operator('aten::clamp', '', ['self', 'min', 'max']);
-const $clamp__ = operator('aten::clamp_', '', ['self', 'min', 'max']);
+const $clamp_ = operator('aten::clamp_', '', ['self', 'min', 'max']);
 const $clampMin = operator('aten::clamp_min', '', ['self', 'min']);
 const $remainder = operator('aten::remainder', 'Scalar', ['self', 'other']);
 const $addcmul = operator('aten::addcmul', '', ['self', 'tensor1', 'tensor2', 'value']);
-const $addcmul__ = operator('aten::addcmul_', '', ['self', 'tensor1', 'tensor2', 'value']);
+const $addcmul_ = operator('aten::addcmul_', '', ['self', 'tensor1', 'tensor2', 'value']);
 const $addcdiv = operator('aten::addcdiv', '', ['self', 'tensor1', 'tensor2', 'value']);
-const $addcdiv__ = operator('aten::addcdiv_', '', ['self', 'tensor1', 'tensor2', 'value']);
+const $addcdiv_ = operator('aten::addcdiv_', '', ['self', 'tensor1', 'tensor2', 'value']);
 const $lerp = operator('aten::lerp', 'Scalar', ['self', 'end', 'weight']);
 const $lerp_ = operator('aten::lerp_', 'Scalar', ['self', 'end', 'weight']);
 const $lerpTensor = operator('aten::lerp', 'Tensor', ['self', 'end', 'weight']);
@@ -136,13 +136,13 @@ const $triu = operator('aten::triu', '', ['self', 'diagonal']);
 const $to = operator('aten::to', 'dtype_layout', ['self', 'dtype', 'layout', 'device', 'pin_memory', 'non_blocking', 'copy', 'memory_format']);
 const $clone = operator('aten::clone', '', ['self', 'memory_format']);
 const $detach = operator('aten::detach', '', ['self']);
-const $copy__ = operator('aten::copy_', '', ['self', 'src', 'non_blocking']);
+const $copy_ = operator('aten::copy_', '', ['self', 'src', 'non_blocking']);
 const $fill_ = operator('aten::fill_', 'Scalar', ['self', 'value']);
-const $zero__ = operator('aten::zero_', '', ['self']);
+const $zero_ = operator('aten::zero_', '', ['self']);
 const $bernoulli_ = operator('aten::bernoulli_', 'float', ['self', 'p', 'generator']);
-const $uniform__ = operator('aten::uniform_', '', ['self', 'from', 'to', 'generator']);
-const $normal__ = operator('aten::normal_', '', ['self', 'mean', 'std', 'generator']);
-const $item = operator('aten::item', '', ['self']);
+const $uniform_ = operator('aten::uniform_', '', ['self', 'from', 'to', 'generator']);
+const $normal_ = operator('aten::normal_', '', ['self', 'mean', 'std', 'generator']);
+const $scalar = operator('aten::item', '', ['self']);
 const $cat = operator('aten::cat', '', ['tensors', 'dim']);
 const $stack = operator('aten::stack', '', ['tensors', 'dim']);
 const $where = operator('aten::where', 'self', ['condition', 'self', 'other']);
@@ -332,8 +332,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::relu_(Tensor(a!) self) -> Tensor(a!) */
-  relu__(): this {
-    run($relu__, this);
+  relu_(): this {
+    run($relu_, this);
     return this;
   }
 
@@ -368,8 +368,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::clamp_(Tensor(a!) self, Scalar? min=None, Scalar? max=None) -> Tensor(a!) */
-  clamp__(min?: Scalar | null, max?: Scalar | null): this {
-    run($clamp__, this, min, max);
+  clamp_(min?: Scalar | null, max?: Scalar | null): this {
+    run($clamp_, this, min, max);
     return this;
   }
 
@@ -389,8 +389,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::addcmul_(Tensor(a!) self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor(a!) */
-  addcmul__(tensor1: TensorBase | Scalar, tensor2: TensorBase | Scalar, options: { value?: Scalar } = {}): this {
-    run($addcmul__, this, tensor1, tensor2, options.value);
+  addcmul_(tensor1: TensorBase | Scalar, tensor2: TensorBase | Scalar, options: { value?: Scalar } = {}): this {
+    run($addcmul_, this, tensor1, tensor2, options.value);
     return this;
   }
 
@@ -400,8 +400,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::addcdiv_(Tensor(a!) self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor(a!) */
-  addcdiv__(tensor1: TensorBase | Scalar, tensor2: TensorBase | Scalar, options: { value?: Scalar } = {}): this {
-    run($addcdiv__, this, tensor1, tensor2, options.value);
+  addcdiv_(tensor1: TensorBase | Scalar, tensor2: TensorBase | Scalar, options: { value?: Scalar } = {}): this {
+    run($addcdiv_, this, tensor1, tensor2, options.value);
     return this;
   }
 
@@ -845,8 +845,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::copy_(Tensor(a!) self, Tensor src, bool non_blocking=False) -> Tensor(a!) */
-  copy__(src: TensorBase | Scalar, nonBlocking?: boolean): this {
-    run($copy__, this, src, nonBlocking);
+  copy_(src: TensorBase | Scalar, nonBlocking?: boolean): this {
+    run($copy_, this, src, nonBlocking);
     return this;
   }
 
@@ -857,8 +857,8 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::zero_(Tensor(a!) self) -> Tensor(a!) */
-  zero__(): this {
-    run($zero__, this);
+  zero_(): this {
+    run($zero_, this);
     return this;
   }
 
@@ -869,20 +869,20 @@ export class Tensor extends TensorBase {
   }
 
   /** aten::uniform_(Tensor(a!) self, float from=0., float to=1., *, Generator? generator=None) -> Tensor(a!) */
-  uniform__(from?: number, to?: number, options: { generator?: Generator | null } = {}): this {
-    run($uniform__, this, from, to, options.generator);
+  uniform_(from?: number, to?: number, options: { generator?: Generator | null } = {}): this {
+    run($uniform_, this, from, to, options.generator);
     return this;
   }
 
   /** aten::normal_(Tensor(a!) self, float mean=0., float std=1., *, Generator? generator=None) -> Tensor(a!) */
-  normal__(mean?: number, std?: number, options: { generator?: Generator | null } = {}): this {
-    run($normal__, this, mean, std, options.generator);
+  normal_(mean?: number, std?: number, options: { generator?: Generator | null } = {}): this {
+    run($normal_, this, mean, std, options.generator);
     return this;
   }
 
   /** aten::item(Tensor self) -> Scalar */
-  item(): number {
-    return Number(call($item, this));
+  scalar(): number | bigint | boolean {
+    return call($scalar, this) as number | bigint | boolean;
   }
 
   /** aten::avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0, bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor */
