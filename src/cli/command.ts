@@ -50,9 +50,6 @@ export interface Invocation {
   readonly argv: readonly string[];
 }
 
-/** The frame's reading of a result: printed as one JSON object under `--json`. */
-export type CommandResult = object | undefined;
-
 export interface Command<Schema extends z.ZodObject = z.ZodObject> {
   readonly name: string;
   /** One line, no full stop. */
@@ -72,7 +69,8 @@ export interface Command<Schema extends z.ZodObject = z.ZodObject> {
   /** Whether trailing `MODEL.SPEC.WINDOW_SIZE 14` pairs are accepted. */
   readonly overrides?: boolean;
   /** Does the work. Throws `UserError` for what a person can cure; a returned object is the `--json` result. */
-  run(options: z.output<Schema>, io: Io, invocation: Invocation): Promise<object | undefined | void>;
+  // biome-ignore lint/suspicious/noConfusingVoidType: a command without a result has no return statement
+  run(options: z.output<Schema>, io: Io, invocation: Invocation): Promise<object | void>;
 }
 
 /** Keeps the schema's type while declaring a command. */
