@@ -1,7 +1,7 @@
 /** Writes src/torch/ops.gen.ts: typed wrappers for the operators of ops.ts, from the registry's own schemas. */
 
-import { createRequire } from 'node:module';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { SchemaDescription } from '../src/torch/binding.js';
 import { OPERATORS } from './ops.js';
@@ -74,8 +74,10 @@ function returned(returns: SchemaDescription['returns']): { type: string; wrap: 
       return ['Tensor[]', (value) => `(${value} as Handle[]).map((handle) => new Tensor(handle))`];
     if (type === 'bool') return ['boolean', (value) => `${value} as boolean`];
     if (type === 'float') return ['number', (value) => `${value} as number`];
-    if (type === 'int' || type === 'SymInt') return ['number | bigint', (value) => `${value} as number | bigint`];
-    if (type === 'number' || type === 'Scalar') return ['number | bigint | boolean', (value) => `${value} as number | bigint | boolean`];
+    if (type === 'int' || type === 'SymInt')
+      return ['number | bigint', (value) => `${value} as number | bigint`];
+    if (type === 'number' || type === 'Scalar')
+      return ['number | bigint | boolean', (value) => `${value} as number | bigint | boolean`];
     throw new Error(`no TypeScript type for a result of ${type}`);
   });
   if (kinds.length === 1) return { type: kinds[0][0], wrap: kinds[0][1] };
@@ -95,7 +97,9 @@ function generate(jsName: string, atenName: string, schema: SchemaDescription) {
   const declaration = `const ${constant} = operator('${base}', '${overload}', [${names}]);`;
 
   const isMethod = schema.arguments[0]?.name === 'self' && schema.arguments[0].type === 'Tensor';
-  const positional = schema.arguments.filter((argument, i) => !argument.keywordOnly && !(isMethod && i === 0));
+  const positional = schema.arguments.filter(
+    (argument, i) => !argument.keywordOnly && !(isMethod && i === 0),
+  );
   const keywords = schema.arguments.filter(({ keywordOnly }) => keywordOnly);
   // A required argument cannot follow one with a default: from the first default on, all are optional.
   let optionalSeen = false;
@@ -135,7 +139,11 @@ function generate(jsName: string, atenName: string, schema: SchemaDescription) {
   const doc = `/** ${schema.text} */`;
   return isMethod
     ? { declaration, method: `  ${doc}\n  ${head}: ${type} {\n    ${body}\n  }` }
-    : { declaration, method: undefined, fn: `${doc}\nexport function ${head}: ${type} {\n  ${body.replace(/\n {4}/g, '\n  ')}\n}` };
+    : {
+        declaration,
+        method: undefined,
+        fn: `${doc}\nexport function ${head}: ${type} {\n  ${body.replace(/\n {4}/g, '\n  ')}\n}`,
+      };
 }
 
 export function generated(): string {
@@ -168,14 +176,10 @@ export class Tensor extends TensorBase {
     return new Tensor(handle);
   }
 
-${results
-  .flatMap(({ method }) => method ?? [])
-  .join('\n\n')}
+${results.flatMap(({ method }) => method ?? []).join('\n\n')}
 }
 
-${results
-  .flatMap(({ fn }) => fn ?? [])
-  .join('\n\n')}
+${results.flatMap(({ fn }) => fn ?? []).join('\n\n')}
 `;
 }
 

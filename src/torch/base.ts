@@ -199,6 +199,8 @@ export abstract class TensorBase {
   }
 
   toString(): string {
-    return this.handle === 0 ? 'Tensor(freed)' : `Tensor(${this.dtype}[${this.shape.join('x')}], ${this.device})`;
+    return this.handle === 0
+      ? 'Tensor(freed)'
+      : `Tensor(${this.dtype}[${this.shape.join('x')}], ${this.device})`;
   }
 }

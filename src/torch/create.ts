@@ -59,7 +59,9 @@ function fromNested(data: Nested, dtype: DType): TypedArray {
   const walk = (level: Nested, depth: number): void => {
     if (Array.isArray(level)) {
       if (level.length !== shape[depth])
-        throw new TypeError(`ragged array: expected ${shape[depth]} items at depth ${depth}, received ${level.length}`);
+        throw new TypeError(
+          `ragged array: expected ${shape[depth]} items at depth ${depth}, received ${level.length}`,
+        );
       for (const item of level) walk(item, depth + 1);
     } else if (array instanceof BigInt64Array) {
       array[next++] = BigInt(level as number | bigint | boolean);
