@@ -17,6 +17,8 @@ export interface ProgressOptions {
   label: string;
   /** What `total` counts, in the plural, e.g. "images"; the rate is shown in it. */
   unit?: string;
+  /** Units that were done before, by a run that is resumed; they do not count for the rate. */
+  start?: number;
 }
 
 /** The way a command speaks. stdout carries results only; all else goes to stderr. */

@@ -92,10 +92,23 @@ function likeliestBranch(branches: z.core.$ZodIssue[][]): z.core.$ZodIssue[] | u
   return [...branches].sort((a, b) => (b[0]?.path.length ?? 0) - (a[0]?.path.length ?? 0))[0];
 }
 
+const TYPE_NAMES: Partial<Record<string, string>> = {
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'True or False',
+  string: 'a text',
+  array: 'a list',
+  object: 'a mapping',
+  record: 'a mapping',
+};
+
 function describeIssue(issue: z.core.$ZodIssue, value: unknown): { message: string; hint: string } {
   const came = show(value);
-  if (issue.code === 'invalid_type')
-    return { message: `expected ${issue.expected} but received ${came}`, hint: '' };
+  if (issue.code === 'invalid_type') {
+    const isFraction = issue.expected === 'int' || ('format' in issue && issue.format === 'safeint');
+    const expected = isFraction ? 'a whole number' : (TYPE_NAMES[issue.expected] ?? issue.expected);
+    return { message: `expected ${expected} but received ${came}`, hint: '' };
+  }
   if (issue.code === 'invalid_value') {
     const choices = issue.values.map(String);
     const hint = typeof value === 'string' ? didYouMean(value, choices) : '';

@@ -92,7 +92,7 @@ describe('loadConfig', () => {
     const base = write('a.yaml', '\nMODEL:\n  SPEC:\n    DEPTHS: [2, x]\n');
     const path = write('b.yaml', 'BASE: [a.yaml]\n');
     expect(failure(() => loadConfig(path, { schema }))).toBe(
-      `${base}:4:17: MODEL.SPEC.DEPTHS.1 expected number but received 'x'.`,
+      `${base}:4:17: MODEL.SPEC.DEPTHS.1 expected a number but received 'x'.`,
     );
   });
 
@@ -103,7 +103,7 @@ describe('loadConfig', () => {
       "the command line: MODEL.KIND expected one of swin, cvt but received 'swim'. Did you mean 'swin'?",
     );
     expect(fails('MODEL.SPEC.WINDOW_SIZE', '0')).toContain('expected more than 0 but received 0');
-    expect(fails('MODEL.SPEC.WINDOW_SIZE', '1.5')).toContain('but received 1.5');
+    expect(fails('MODEL.SPEC.WINDOW_SIZE', '1.5')).toContain('expected a whole number but received 1.5');
     expect(fails('MODEL.SPEC.WINDOW_SIZE')).toContain('has no value');
     expect(fails('MODEL..X', '1')).toContain('Expected an override like');
     expect(fails('NAME', 'a', 'NAME.X', '1')).toContain("goes through NAME, which holds 'a'");

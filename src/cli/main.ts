@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+/** The entry of `esvit`: the list of its commands, none of which is loaded before it is called. */
+
+import { readFileSync } from 'node:fs';
+import { type CommandTable, report, runApp } from './app.js';
+
+const commands: CommandTable = {
+  'sample-data': {
+    summary: 'Draw a labelled picture set of simple objects, by seed',
+    load: async () => (await import('./sample-data.js')).sampleData,
+  },
+};
+
+const version = (): string => {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+};
+
+/** A reader that closes the pipe early (`esvit … | head`) has seen enough. */
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+
+const argv = process.argv.slice(2);
+for (const event of ['uncaughtException', 'unhandledRejection'] as const)
+  process.on(event, (error: unknown) =>
+    process.exit(report(error, undefined, process, argv.includes('--json'))),
+  );
+
+const code = await runApp(argv, { commands, version: version(), host: process });
+// Worker threads and open handles must not keep a finished command alive; what was printed must be out.
+process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
