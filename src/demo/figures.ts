@@ -158,12 +158,11 @@ async function healthFigures({ curves: c, outDim }: ReportData): Promise<Record<
 function cropsFigure(rows: readonly CropRow[]): Promise<Figure> {
   const sizes = rows[0]?.views.map((view) => view.width) ?? [];
   const largest = Math.max(...sizes);
-  let globals = 0;
-  let locals = 0;
-  const columns = sizes.map((size) => (size === largest ? `global ${++globals}` : `local ${++locals}`));
+  const globals = sizes.filter((size) => size === largest).map((_, i) => `global ${i + 1}`);
+  const columns = globals.length < sizes.length ? [...globals, 'local'] : globals;
   return contactSheet(
     rows.map(({ views }) => ({ cells: views.map((picture) => ({ picture })) })),
-    { title: 'Crops of a batch as the network saw them', columns, side: 96 },
+    { title: 'Crops of a batch as the network saw them', columns, side: 96, stack: true },
   );
 }
 

@@ -29,6 +29,8 @@ export interface SheetOptions {
   columns?: readonly string[];
   /** Empty space after the first column, e.g. between a query and its answers. */
   firstGap?: number;
+  /** Pictures of at most half the largest one's height share a column, one below the other. */
+  stack?: boolean;
 }
 
 const RIGHT = SERIES_COLOURS[2];
@@ -36,22 +38,27 @@ const WRONG = '#d1480c';
 const SMALL = 9.5;
 
 export async function contactSheet(rows: readonly SheetRow[], options: SheetOptions): Promise<Figure> {
-  const { title, side = 64, columns = [], firstGap = 0 } = options;
+  const { title, side = 64, columns = [], firstGap = 0, stack = false } = options;
   const cells = rows.flatMap((row) => row.cells);
   const largest = Math.max(1, ...cells.map(({ picture }) => Math.max(picture.width, picture.height)));
   const gap = 8;
   const textHeight = cells.some((cell) => cell.text !== undefined) ? 14 : 0;
   const margin = rows.some((row) => row.text !== undefined) ? 58 : 4;
-  const top = columns.length > 0 ? 20 : 4;
-  const most = Math.max(1, columns.length, ...rows.map((row) => row.cells.length));
+  const high = (cell: SheetCell) => (cell.picture.height / largest) * side + textHeight;
+  const placed = rows.map((row) =>
+    inColumns(row.cells, (cell) => (stack ? Math.floor(side / high(cell)) : 1)),
+  );
+
+  const most = Math.max(1, columns.length, ...placed.map((row) => row.length));
   const widths = Array.from({ length: most }, (_, i) =>
-    Math.max(24, ...rows.map((row) => ((row.cells[i]?.picture.width ?? 0) / largest) * side)),
+    Math.max(
+      24,
+      ...placed.flatMap((row) => (row[i] ?? []).map(({ picture }) => (picture.width / largest) * side)),
+    ),
   );
   const lefts = widths.map((_, i) =>
     widths.slice(0, i).reduce((x, w) => x + w + gap, margin + (i > 0 ? firstGap : 0)),
   );
-  const rowHeight = (row: SheetRow) =>
-    Math.max(1, ...row.cells.map(({ picture }) => (picture.height / largest) * side)) + textHeight + gap;
 
   const drawn = columns.map((text, i) =>
     label(lefts[i] + widths[i] / 2, 12, fitText(text, widths[i] + gap, SMALL), {
@@ -59,14 +66,35 @@ export async function contactSheet(rows: readonly SheetRow[], options: SheetOpti
       'font-size': SMALL,
     }),
   );
-  let y = top;
-  for (const row of rows) {
-    if (row.text !== undefined)
-      drawn.push(label(0, y + 14, fitText(row.text, margin - 4, SMALL + 1), { 'font-size': SMALL + 1 }));
-    for (const [i, cell] of row.cells.entries()) drawn.push(await cellSvg(cell, lefts[i], y, side, largest));
-    y += rowHeight(row);
+  let y = columns.length > 0 ? 20 : 4;
+  for (const [r, row] of placed.entries()) {
+    const text = rows[r].text;
+    if (text !== undefined)
+      drawn.push(label(0, y + 14, fitText(text, margin - 4, SMALL + 1), { 'font-size': SMALL + 1 }));
+    let bottom = y;
+    for (const [i, column] of row.entries()) {
+      let down = y;
+      for (const cell of column) {
+        drawn.push(await cellSvg(cell, lefts[i], down, side, largest));
+        down += high(cell) + gap;
+      }
+      bottom = Math.max(bottom, down);
+    }
+    y = bottom;
   }
   return figure(lefts[most - 1] + widths[most - 1] + 4, y, title, ...drawn);
+}
+
+/** Cells from left to right; where `room` is 2 or more, so many equally large neighbours share a column. */
+function inColumns(cells: readonly SheetCell[], room: (cell: SheetCell) => number): SheetCell[][] {
+  const columns: SheetCell[][] = [];
+  for (const cell of cells) {
+    const last = columns.at(-1);
+    if (last !== undefined && last[0].picture.height === cell.picture.height && last.length < room(cell))
+      last.push(cell);
+    else columns.push([cell]);
+  }
+  return columns;
 }
 
 async function cellSvg(

@@ -137,6 +137,14 @@ describe('contact sheets', () => {
     );
     expect(svg).toContain('width="80" height="80"');
     expect(svg).toContain('width="40" height="40"');
+    const small = { picture: blank(32, 32) };
+    const sheet = (stack: boolean) =>
+      contactSheet([{ cells: [{ picture: blank(64, 64) }, small, small, small] }], {
+        title: 't',
+        side: 80,
+        stack,
+      });
+    expect((await sheet(false)).width - (await sheet(true)).width).toBe(48);
   });
 });
 

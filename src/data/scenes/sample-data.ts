@@ -29,7 +29,7 @@ export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
   valPerClass: 50,
   size: 64,
   seed: 0,
-  variation: 1,
+  variation: 0.5,
 };
 
 export interface SampleDataResult {
