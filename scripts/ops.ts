@@ -27,6 +27,7 @@ round
 sigmoid
 tanh
 erf
+erfinv
 reciprocal
 sign
 relu

@@ -171,6 +171,12 @@ export abstract class TensorBase {
     return this;
   }
 
+  /** The way back from `keep`: the innermost open scope frees the tensor again. */
+  rescope(): this {
+    adopt(this);
+    return this;
+  }
+
   /** Gives up the handle to whoever wraps it anew; this object is empty afterwards. */
   take(): Handle {
     const { handle } = this;

@@ -31,6 +31,7 @@ const $round = operator('aten::round', '', ['self']);
 const $sigmoid = operator('aten::sigmoid', '', ['self']);
 const $tanh = operator('aten::tanh', '', ['self']);
 const $erf = operator('aten::erf', '', ['self']);
+const $erfinv = operator('aten::erfinv', '', ['self']);
 const $reciprocal = operator('aten::reciprocal', '', ['self']);
 const $sign = operator('aten::sign', '', ['self']);
 const $relu = operator('aten::relu', '', ['self']);
@@ -314,6 +315,11 @@ export class Tensor extends TensorBase {
   /** aten::erf(Tensor self) -> Tensor */
   erf(): Tensor {
     return new Tensor(call($erf, this) as Handle);
+  }
+
+  /** aten::erfinv(Tensor self) -> Tensor */
+  erfinv(): Tensor {
+    return new Tensor(call($erfinv, this) as Handle);
   }
 
   /** aten::reciprocal(Tensor self) -> Tensor */

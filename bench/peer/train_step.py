@@ -1,0 +1,233 @@
+"""The peer of bench/train-step.ts: one EsViT training step written plainly in PyTorch.
+
+Swin, the DINO head twice (views and regions), the two losses in their textbook form (a log-softmax for every
+teacher/student pair), per-parameter clipping, AdamW, EMA teacher. Reads one JSON line on stdin, prints one
+JSON line {"seconds": [...], "rss": bytes, "loss": number} on stdout.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def windows(x, size):
+    b, h, w, c = x.shape
+    x = x.view(b, h // size, size, w // size, size, c)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size * size, c)
+
+
+def unwindows(x, size, h, w):
+    b = x.shape[0] // ((h // size) * (w // size))
+    x = x.view(b, h // size, w // size, size, size, -1)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, -1)
+
+
+class WindowAttention(nn.Module):
+    def __init__(self, dim, heads, size):
+        super().__init__()
+        self.heads, self.scale = heads, (dim // heads) ** -0.5
+        self.table = nn.Parameter(torch.zeros((2 * size - 1) ** 2, heads))
+        at = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")).flatten(1)
+        offset = (at[:, :, None] - at[:, None, :]).permute(1, 2, 0) + size - 1
+        self.register_buffer("index", offset[..., 0] * (2 * size - 1) + offset[..., 1])
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x, mask):
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        scores = (q * self.scale) @ k.transpose(-2, -1)
+        scores = scores + self.table[self.index.view(-1)].view(n, n, -1).permute(2, 0, 1)
+        if mask is not None:
+            count = mask.shape[0]
+            scores = scores.view(b // count, count, self.heads, n, n) + mask[None, :, None]
+            scores = scores.view(-1, self.heads, n, n)
+        return self.proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, n, c))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads, size, shift, drop):
+        super().__init__()
+        self.size, self.shift, self.drop = size, shift, drop
+        self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
+        self.attn = WindowAttention(dim, heads, size)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def mask(self, h, w, device):
+        if self.shift == 0:
+            return None
+        region = torch.zeros(1, h, w, 1, device=device)
+        cuts = (slice(0, -self.size), slice(-self.size, -self.shift), slice(-self.shift, None))
+        for i, rows in enumerate(cuts):
+            for j, columns in enumerate(cuts):
+                region[:, rows, columns] = 3 * i + j
+        ids = windows(region, self.size).squeeze(-1)
+        return (ids[:, None] != ids[:, :, None]).float() * -100.0
+
+    def path(self, x):
+        if self.drop == 0 or not self.training:
+            return x
+        keep = 1 - self.drop
+        return x * torch.bernoulli(torch.full((x.shape[0], 1, 1), keep)) / keep
+
+    def forward(self, x, h, w):
+        b, n, c = x.shape
+        y = self.norm1(x).view(b, h, w, c)
+        bottom, right = (-h) % self.size, (-w) % self.size
+        y = F.pad(y, (0, 0, 0, right, 0, bottom))
+        hp, wp = h + bottom, w + right
+        if self.shift:
+            y = y.roll((-self.shift, -self.shift), (1, 2))
+        y = unwindows(self.attn(windows(y, self.size), self.mask(hp, wp, x.device)), self.size, hp, wp)
+        if self.shift:
+            y = y.roll((self.shift, self.shift), (1, 2))
+        x = x + self.path(y[:, :h, :w].reshape(b, n, c))
+        return x + self.path(self.mlp(self.norm2(x)))
+
+
+class Swin(nn.Module):
+    def __init__(self, dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), size=7, drop=0.1):
+        super().__init__()
+        self.embed, self.embed_norm = nn.Conv2d(3, dim, 4, 4), nn.LayerNorm(dim)
+        rates = torch.linspace(0, drop, sum(depths)).tolist()
+        self.stages, self.norms, self.reductions = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        side = 56
+        for i, depth in enumerate(depths):
+            shift = 0 if side <= size else size // 2
+            width = dim << i
+            blocks = [Block(width, heads[i], min(size, side), shift * (j % 2), rates.pop(0)) for j in range(depth)]
+            self.stages.append(nn.ModuleList(blocks))
+            if i + 1 < len(depths):
+                self.norms.append(nn.LayerNorm(4 * width))
+                self.reductions.append(nn.Linear(4 * width, 2 * width, bias=False))
+            side //= 2
+        self.norm = nn.LayerNorm(dim << (len(depths) - 1), 1e-6)
+
+    def forward(self, x):
+        x = self.embed(x)
+        b, c, h, w = x.shape
+        x = self.embed_norm(x.flatten(2).transpose(1, 2))
+        for i, blocks in enumerate(self.stages):
+            for block in blocks:
+                x = block(x, h, w)
+            if i < len(self.norms):
+                y = x.view(b, h, w, -1)
+                y = torch.cat([y[:, 0::2, 0::2], y[:, 1::2, 0::2], y[:, 0::2, 1::2], y[:, 1::2, 1::2]], -1)
+                h, w = h // 2, w // 2
+                x = self.reductions[i](self.norms[i](y.view(b, h * w, -1)))
+        x = self.norm(x)
+        return x.mean(1), x
+
+
+class Head(nn.Module):
+    def __init__(self, dim, out_dim, hidden=2048, bottleneck=256):
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+        )
+        self.last = nn.utils.weight_norm(nn.Linear(bottleneck, out_dim, bias=False))
+        self.last.weight_g.data.fill_(1)
+        self.last.weight_g.requires_grad = False
+
+    def forward(self, x):
+        return self.last(F.normalize(self.mlp(x), dim=-1))
+
+
+class Network(nn.Module):
+    def __init__(self, out_dim, drop):
+        super().__init__()
+        self.backbone = Swin(drop=drop)
+        self.head, self.head_dense = Head(768, out_dim), Head(768, out_dim)
+
+    def forward(self, groups):
+        pooled, regions, counts = [], [], []
+        for crops in groups:
+            p, r = self.backbone(crops)
+            pooled.append(p)
+            regions.append(r.reshape(-1, r.shape[-1]))
+            counts.append(r.shape[1])
+        features = torch.cat(regions)
+        return self.head(torch.cat(pooled)), self.head_dense(features), features, counts
+
+
+def loss_of(student, teacher, centers, crops, temperature=0.04):
+    s_view, s_region, s_features, s_counts = student
+    t_view, t_region, t_features, t_counts = teacher
+    batch = t_view.shape[0] // 2
+    q_view = F.softmax((t_view - centers[0]) / temperature, -1).chunk(2)
+    q_region = F.softmax((t_region - centers[1]) / temperature, -1).chunk(2)
+    t_features = t_features.chunk(2)
+    lengths = [batch * s_counts[0]] * 2 + [batch * s_counts[1]] * (crops - 2)
+    p_view, p_region = (s_view / 0.1).chunk(crops), (s_region / 0.1).split(lengths)
+    s_features = s_features.split(lengths)
+    total, terms = 0, 0
+    for i in range(2):
+        for v in range(crops):
+            if v == i:
+                continue
+            view = torch.sum(-q_view[i] * F.log_softmax(p_view[v], -1), -1)
+            n_s, n_t = s_counts[0 if v < 2 else 1], t_counts[0]
+            f_s = F.normalize(s_features[v].view(batch, n_s, -1), dim=-1)
+            f_t = F.normalize(t_features[i].view(batch, n_t, -1), dim=-1)
+            match = (f_s @ f_t.transpose(1, 2)).max(-1)[1]
+            q = q_region[i].view(batch, n_t, -1)
+            q = torch.gather(q, 1, match[..., None].expand(-1, -1, q.shape[-1]))
+            logits = p_region[v].view(batch, n_s, -1)
+            region = torch.sum(-q * F.log_softmax(logits, -1), -1).mean(-1)
+            total = total + 0.5 * view.mean() + 0.5 * region.mean()
+            terms += 1
+    with torch.no_grad():
+        for center, output in zip(centers, (t_view, t_region)):
+            center.mul_(0.9).add_(output.mean(0, keepdim=True), alpha=0.1)
+    return total / terms
+
+
+def main():
+    request = json.loads(sys.stdin.readline())
+    torch.set_num_threads(request["threads"])
+    torch.manual_seed(0)
+    batch, local, out_dim = request["batch"], request["local"], request["outDim"]
+    student, teacher = Network(out_dim, 0.1), Network(out_dim, 0.0)
+    teacher.load_state_dict(student.state_dict())
+    for p in teacher.parameters():
+        p.requires_grad = False
+    decayed = [p for n, p in student.named_parameters() if p.requires_grad and p.ndim >= 2 and not n.endswith(".bias")]
+    others = [p for n, p in student.named_parameters() if p.requires_grad and not (p.ndim >= 2 and not n.endswith(".bias"))]
+    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=1e-4)
+    centers = [torch.zeros(1, out_dim), torch.zeros(1, out_dim)]
+    groups = [torch.randn(2 * batch, 3, 224, 224), torch.randn(local * batch, 3, 96, 96)]
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        if line.strip() != "step":
+            break
+        start = time.perf_counter()
+        with torch.no_grad():
+            target = teacher(groups[:1])
+        loss = loss_of(student(groups), target, centers, 2 + local)
+        value = loss.item()
+        if not math.isfinite(value):
+            sys.exit("the loss is not finite")
+        optimizer.zero_grad()
+        loss.backward()
+        for p in student.parameters():
+            if p.grad is not None:
+                norm = p.grad.norm(2)
+                scale = 3.0 / (norm + 1e-6)
+                if scale < 1:
+                    p.grad.mul_(scale)
+        optimizer.step()
+        with torch.no_grad():
+            for a, b in zip(student.parameters(), teacher.parameters()):
+                b.mul_(0.996).add_(a.detach(), alpha=0.004)
+        seconds = time.perf_counter() - start
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "rss": rss, "loss": value}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

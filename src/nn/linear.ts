@@ -1,0 +1,80 @@
+/** Affine maps: dense, convolutional, weight-normalised. */
+
+import { conv2d, empty, linear, ones, scope, type Tensor, zeros } from '../torch/index.js';
+import { fanInUniform } from './init.js';
+import { Module, Parameter } from './module.js';
+
+/** y = x Wᵀ + b; weight [outFeatures, inFeatures]. */
+export class Linear extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | null;
+
+  constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
+    super();
+    this.weight = new Parameter(fanInUniform(empty([outFeatures, inFeatures]), inFeatures));
+    this.bias = (options.bias ?? true) ? new Parameter(fanInUniform(empty([outFeatures]), inFeatures)) : null;
+  }
+
+  /** x: [..., inFeatures] -> [..., outFeatures] */
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** weight [outChannels, inChannels / groups, kernel, kernel] */
+export class Conv2d extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter | null;
+  private readonly geometry: { stride: number; padding: number; groups: number };
+
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    kernel: number,
+    options: { stride?: number; padding?: number; groups?: number; bias?: boolean } = {},
+  ) {
+    super();
+    const { stride = 1, padding = 0, groups = 1, bias = true } = options;
+    const fanIn = (inChannels / groups) * kernel * kernel;
+    this.weight = new Parameter(
+      fanInUniform(empty([outChannels, inChannels / groups, kernel, kernel]), fanIn),
+    );
+    this.bias = bias ? new Parameter(fanInUniform(empty([outChannels]), fanIn)) : null;
+    this.geometry = { stride, padding, groups };
+  }
+
+  /** x: [B, inChannels, H, W] -> [B, outChannels, H', W'] */
+  forward(x: Tensor): Tensor {
+    const { stride, padding, groups } = this.geometry;
+    return conv2d(x, this.weight, this.bias, stride, padding, 1, groups);
+  }
+}
+
+/** A linear map without bias whose rows are g·v/|v| (Salimans and Kingma 2016). */
+export class WeightNormLinear extends Module {
+  /** [outFeatures, 1] */
+  readonly weightG: Parameter;
+  /** [outFeatures, inFeatures] */
+  readonly weightV: Parameter;
+
+  constructor(inFeatures: number, outFeatures: number, options: { trainGain?: boolean } = {}) {
+    super();
+    this.weightG = new Parameter(ones([outFeatures, 1]), { trainable: options.trainGain ?? true });
+    this.weightV = new Parameter(fanInUniform(empty([outFeatures, inFeatures]), inFeatures));
+  }
+
+  /** The effective weight [outFeatures, inFeatures]. */
+  weight(): Tensor {
+    return scope(() => this.weightV.mul(this.weightG.div(this.weightV.norm(2, [1], true))));
+  }
+
+  /** x: [..., inFeatures] -> [..., outFeatures] */
+  forward(x: Tensor): Tensor {
+    return scope(() => linear(x, this.weight()));
+  }
+}
+
+/** A parameter of zeros, such as a bias table before its initialisation. */
+export function zeroParameter(shape: readonly number[]): Parameter {
+  return new Parameter(zeros(shape));
+}

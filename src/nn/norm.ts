@@ -1,0 +1,62 @@
+/** Normalisations. */
+
+import { batchNorm, layerNorm, ones, type Tensor, tensor, zeros } from '../torch/index.js';
+import { Buffer, Module, Parameter } from './module.js';
+
+/** Over the last dimension (Ba et al. 2016). */
+export class LayerNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+
+  constructor(
+    private readonly dim: number,
+    private readonly eps = 1e-5,
+  ) {
+    super();
+    this.weight = new Parameter(ones([dim]));
+    this.bias = new Parameter(zeros([dim]));
+  }
+
+  /** x: [..., dim] -> the same shape */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, [this.dim], this.weight, this.bias, this.eps);
+  }
+}
+
+/** Over all dimensions but the second (Ioffe and Szegedy 2015); for [B, C] and [B, C, H, W]. */
+export class BatchNorm extends Module {
+  readonly weight: Parameter;
+  readonly bias: Parameter;
+  readonly runningMean: Buffer;
+  readonly runningVar: Buffer;
+  readonly numBatchesTracked: Buffer;
+
+  constructor(
+    channels: number,
+    private readonly eps = 1e-5,
+    private readonly momentum = 0.1,
+  ) {
+    super();
+    this.weight = new Parameter(ones([channels]));
+    this.bias = new Parameter(zeros([channels]));
+    this.runningMean = new Buffer(zeros([channels]));
+    this.runningVar = new Buffer(ones([channels]));
+    this.numBatchesTracked = new Buffer(tensor(new BigInt64Array([0n]), { shape: [] }));
+  }
+
+  /** x: [B, C, ...] -> the same shape */
+  forward(x: Tensor): Tensor {
+    if (this.training) this.numBatchesTracked.add_(1);
+    return batchNorm(
+      x,
+      this.weight,
+      this.bias,
+      this.runningMean,
+      this.runningVar,
+      this.training,
+      this.momentum,
+      this.eps,
+      true,
+    );
+  }
+}
