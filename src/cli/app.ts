@@ -2,9 +2,8 @@
 
 import { didYouMean, messageOf, UserError } from '../errors.js';
 import { diskError } from '../files.js';
-import { helpOf, parseArguments } from './arguments.js';
 import type { Command } from './command.js';
-import { Console, type Host } from './console.js';
+import type { Host } from './console.js';
 
 /** A line of the overview, and how to get the command; nothing is loaded before it is asked for. */
 export interface CommandEntry {
@@ -36,11 +35,14 @@ export async function runApp(argv: readonly string[], app: App): Promise<number>
     if (name === 'help') [name, rest] = [rest[0]?.replaceAll('_', '-'), ['--help']];
     if (name === undefined) return overview(before, app);
     const entry = Object.hasOwn(app.commands, name) ? app.commands[name] : undefined;
-    if (entry === undefined)
+    if (entry === undefined) {
+      const unknown = name;
+      name = undefined;
       throw new UserError(
         'usage',
-        `Unknown command '${name}'.${didYouMean(name, Object.keys(app.commands)) || ` The commands are ${Object.keys(app.commands).join(', ')}.`}`,
+        `Unknown command '${unknown}'.${didYouMean(unknown, Object.keys(app.commands)) || ` The commands are ${Object.keys(app.commands).join(', ')}.`}`,
       );
+    }
     return await runCommand(await entry.load(), rest, host);
   } catch (error) {
     return report(error, name, host, json);
@@ -48,6 +50,8 @@ export async function runApp(argv: readonly string[], app: App): Promise<number>
 }
 
 async function runCommand(command: Command, argv: readonly string[], host: Host): Promise<number> {
+  const { helpOf, parseArguments } = await import('./arguments.js'); // late: the overview needs no parser
+  const { Console } = await import('./console.js');
   const { options, given, overrides, common } = parseArguments(command, argv);
   if (common.help) {
     host.stdout.write(helpOf(command, Math.min(host.stdout.columns ?? 100, 120)));

@@ -21,6 +21,7 @@ function common(key: string, description: string): Flag {
     list: false,
     choices: [],
     default: undefined,
+    required: false,
     description,
     group: 'General:',
   };
@@ -73,7 +74,8 @@ function parserOf(command: Command, flags: readonly Flag[]): Parser {
   parser.allowExcessArguments(true).configureOutput({ writeErr: () => {}, writeOut: () => {} });
   const places = (command.positionals ?? []).map((key) => {
     const flag = flags.find((candidate) => candidate.key === key);
-    return flag?.list ? `[${key}...]` : `[${key}]`;
+    const name = flag?.list ? `${key}...` : key;
+    return flag?.required ? `<${name}>` : `[${name}]`;
   });
   parser.usage([...places, '[flags]', command.overrides ? '[SECTION.FIELD value ...]' : ''].join(' ').trim());
   for (const flag of flags) {
@@ -97,9 +99,10 @@ function helpText(flag: Flag): string {
       ? ` (one of ${flag.choices.join(', ')})`
       : '';
   const standard = flag.default;
+  const required = flag.required ? ' (required)' : '';
   const hidden = standard === undefined || standard === '' || standard === false;
   const value = Array.isArray(standard) ? standard.join(' ') : standard === true ? 'True' : String(standard);
-  return `${flag.description}${choices}${hidden ? '' : ` (default: ${value})`}`;
+  return `${flag.description}${choices}${required}${hidden ? '' : ` (default: ${value})`}`;
 }
 
 function isOn(word: string | undefined): boolean {

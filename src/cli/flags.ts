@@ -12,6 +12,8 @@ export interface Flag {
   readonly list: boolean;
   readonly choices: readonly string[];
   readonly default: unknown;
+  /** Whether the schema wants a value and has none of its own. */
+  readonly required: boolean;
   readonly description: string;
   readonly group: string | undefined;
 }
@@ -30,6 +32,7 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
       group,
       ...kindOf(item, key),
       default: defaultOf(field),
+      required: !(field instanceof z.ZodType) || !field.safeParse(undefined).success,
     };
   });
 }

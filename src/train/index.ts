@@ -1,0 +1,13 @@
+/** Pre-training: its options, its experiment files and the one configuration they settle to. */
+
+export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
+export {
+  ORIGINAL_DEFAULTS,
+  type TrainOptionName,
+  type TrainOptions,
+  trainAliases,
+  trainOptions,
+} from './options.js';
+export { type Request, readRequest, type TrainFacts } from './request.js';
+export { resolveTrainConfig } from './resolve.js';
+export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';

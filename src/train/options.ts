@@ -1,0 +1,293 @@
+/** Every flag of `esvit train`: the original's under their names and defaults, and our own. */
+
+import { z } from 'zod';
+
+/** What the original's main script uses where a flag is not given. */
+export const ORIGINAL_DEFAULTS = {
+  arch: 'deit_small',
+  patch_size: 16,
+  out_dim: 65536,
+  norm_last_layer: true,
+  momentum_teacher: 0.996,
+  use_bn_in_head: false,
+  use_dense_prediction: false,
+  warmup_teacher_temp: 0.04,
+  teacher_temp: 0.04,
+  warmup_teacher_temp_epochs: 0,
+  use_fp16: true,
+  weight_decay: 0.04,
+  weight_decay_end: 0.4,
+  clip_grad: 3,
+  batch_size_per_gpu: 64,
+  epochs: 100,
+  freeze_last_layer: 1,
+  lr: 0.0005,
+  warmup_epochs: 10,
+  min_lr: 1e-6,
+  optimizer: 'adamw',
+  global_crops_scale: [0.4, 1],
+  local_crops_number: [8],
+  local_crops_scale: [0.05, 0.4],
+  local_crops_size: [96],
+  aug_opt: 'dino_aug',
+  color_jitter: 0.4,
+  aa: 'rand-m9-mstd0.5-inc1',
+  train_interpolation: 'bicubic',
+  reprob: 0.25,
+  remode: 'pixel',
+  recount: 1,
+  resplit: false,
+  use_mixup: false,
+  num_mixup_views: 10,
+  mixup: 0.8,
+  cutmix: 1,
+  mixup_prob: 1,
+  mixup_switch_prob: 0.5,
+  mixup_mode: 'batch',
+  smoothing: 0,
+  dataset: 'imagenet1k',
+  zip_mode: false,
+  tsv_mode: false,
+  sampler: 'distributed',
+  pretrained_weights_ckpt: '',
+  output_dir: '.',
+  saveckp_freq: 5,
+  seed: 0,
+  num_workers: 10,
+  dist_url: 'env://',
+  local_rank: 0,
+  // Not flags there, but fixed in its code.
+  global_crops_size: 224,
+} as const;
+
+type OriginalName = keyof typeof ORIGINAL_DEFAULTS;
+
+const text = () => z.string();
+const bool = () => z.boolean();
+const count = (least = 1) => z.number().int().min(least);
+const fraction = () => z.number().min(0).max(1);
+const positive = () => z.number().positive();
+const scale = () => z.array(z.number()).length(2);
+
+function show(value: unknown): string {
+  if (Array.isArray(value)) return value.join(' ');
+  return value === true ? 'True' : value === false ? 'False' : value === '' ? 'none' : String(value);
+}
+
+/** A group of flags under one heading. */
+function heading(group: string) {
+  return {
+    /** Unset means: chosen for the data and the machine, or the original's default (see `--defaults`). */
+    auto: <T extends z.ZodType>(name: OriginalName, type: T, description: string) =>
+      type.optional().meta({
+        description: `${description} (automatic; original: ${show(ORIGINAL_DEFAULTS[name])})`,
+        group,
+      }),
+    /** Unset means the original's default, whatever the data. */
+    fixed: <T extends z.ZodType>(name: OriginalName, type: T, description: string) =>
+      type.prefault(ORIGINAL_DEFAULTS[name] as never).meta({ description, group }),
+    own: <T extends z.ZodType>(type: T, description: string) => type.meta({ description, group }),
+  };
+}
+
+const experiment = heading('Experiment');
+const model = heading('Model');
+const teacher = heading('Teacher');
+const optimisation = heading('Optimisation');
+const crops = heading('Crops');
+const augmentation = heading('Augmentation');
+const mixing = heading('Mixup');
+const data = heading('Data');
+const output = heading('Run folder');
+const machine = heading('Machine');
+
+export const trainOptions = z.strictObject({
+  data_path: data.own(
+    text().optional(),
+    'Folder of pictures (class sub-folders or flat), or of train.zip with train_map.txt',
+  ),
+  dataset: data.fixed('dataset', text(), 'Name of the data set; decides the layout for some names'),
+  zip_mode: data.fixed('zip_mode', bool(), 'Read train.zip and train_map.txt in --data_path'),
+  tsv_mode: data.fixed('tsv_mode', bool(), 'Read the TSV layout in --data_path'),
+  sampler: data.fixed('sampler', z.enum(['distributed', 'chunk']), 'Order of the pictures'),
+  num_workers: data.auto('num_workers', count(), 'Threads that decode and crop, for each process'),
+
+  cfg: experiment.own(
+    text().optional(),
+    'YAML file of the experiment; its PRETRAIN section may hold any of these flags',
+  ),
+  defaults: experiment.own(
+    z.enum(['auto', 'original']).optional(),
+    "Where flags that are not given come from: the data and the machine, or the original's values (the default as soon as --cfg or --arch is given)",
+  ),
+  seed: experiment.fixed('seed', z.number().int(), 'All random numbers follow from it'),
+
+  arch: model.auto('arch', text(), 'Architecture, e.g. swin_tiny'),
+  patch_size: model.fixed('patch_size', count(), 'Side of a patch, for plain vision transformers only'),
+  out_dim: model.auto('out_dim', count(2), 'Width of the output of the projection heads'),
+  norm_last_layer: model.auto(
+    'norm_last_layer',
+    bool(),
+    "Keep the norm of the heads' last layer at 1: more stable, slightly less accurate",
+  ),
+  use_bn_in_head: model.fixed('use_bn_in_head', bool(), 'Batch normalisation in the projection heads'),
+  use_dense_prediction: model.auto('use_dense_prediction', bool(), 'Match regions as well as views'),
+
+  momentum_teacher: teacher.auto(
+    'momentum_teacher',
+    fraction(),
+    'Share of the teacher that stays at each step; rises to 1',
+  ),
+  warmup_teacher_temp: teacher.auto('warmup_teacher_temp', positive(), 'Teacher temperature at the start'),
+  teacher_temp: teacher.auto(
+    'teacher_temp',
+    positive(),
+    'Teacher temperature after its warm-up; above 0.07 is rarely stable',
+  ),
+  warmup_teacher_temp_epochs: teacher.auto(
+    'warmup_teacher_temp_epochs',
+    count(0),
+    'Epochs from the one temperature to the other',
+  ),
+
+  optimizer: optimisation.fixed('optimizer', z.enum(['adamw', 'sgd', 'lars']), 'Optimiser'),
+  lr: optimisation.auto(
+    'lr',
+    positive(),
+    'Highest learning rate for 256 pictures a step; scaled with the true number',
+  ),
+  min_lr: optimisation.auto('min_lr', z.number().min(0), 'Learning rate at the end'),
+  warmup_epochs: optimisation.auto('warmup_epochs', count(0), 'Epochs over which the learning rate rises'),
+  weight_decay: optimisation.auto('weight_decay', z.number().min(0), 'Weight decay at the start'),
+  weight_decay_end: optimisation.auto('weight_decay_end', z.number().min(0), 'Weight decay at the end'),
+  clip_grad: optimisation.fixed(
+    'clip_grad',
+    z.number().min(0),
+    'Largest gradient norm of each parameter; 0 switches it off',
+  ),
+  batch_size_per_gpu: optimisation.auto('batch_size_per_gpu', count(), 'Pictures in a batch of each process'),
+  accumulate: optimisation.own(count().default(1), 'Batches whose gradients are added up before a step'),
+  epochs: optimisation.auto('epochs', count(), 'Passes over the data'),
+  freeze_last_layer: optimisation.auto(
+    'freeze_last_layer',
+    count(0),
+    "Epochs during which the heads' last layer stays as it is",
+  ),
+  max_iterations: optimisation.own(
+    count().optional(),
+    'End in good order after so many iterations of the whole run',
+  ),
+
+  global_crops_size: crops.auto('global_crops_size', count(), 'Side of the two global crops, in pixels'),
+  global_crops_scale: crops.auto(
+    'global_crops_scale',
+    scale(),
+    "Least and greatest share of the picture's area in a global crop",
+  ),
+  local_crops_number: crops.auto(
+    'local_crops_number',
+    z.array(count(0)).min(1),
+    'Local crops of each size; 0 for none',
+  ),
+  local_crops_size: crops.auto(
+    'local_crops_size',
+    z.array(count()).min(1),
+    'Sides of the local crops, in pixels',
+  ),
+  local_crops_scale: crops.auto(
+    'local_crops_scale',
+    scale(),
+    "Least and greatest share of the picture's area in a local crop",
+  ),
+
+  aug_opt: augmentation.fixed(
+    'aug_opt',
+    z.enum(['dino_aug', 'deit_aug', 'mocov2_aug', 'basic_aug']),
+    'Augmentation policy',
+  ),
+  color_jitter: augmentation.fixed('color_jitter', z.number().min(0), 'Colour jitter of deit_aug'),
+  aa: augmentation.fixed('aa', text(), 'Automatic augmentation of deit_aug'),
+  train_interpolation: augmentation.fixed(
+    'train_interpolation',
+    z.enum(['random', 'bilinear', 'bicubic']),
+    'Resampling of deit_aug',
+  ),
+  reprob: augmentation.fixed('reprob', fraction(), 'Probability of random erasing in deit_aug'),
+  remode: augmentation.fixed(
+    'remode',
+    z.enum(['const', 'rand', 'pixel']),
+    'Filling of random erasing in deit_aug',
+  ),
+  recount: augmentation.fixed('recount', count(), 'Rectangles of random erasing in deit_aug'),
+  resplit: augmentation.fixed('resplit', bool(), 'Spare the first split from random erasing'),
+
+  use_mixup: mixing.fixed('use_mixup', bool(), 'Mix the pictures of a batch'),
+  num_mixup_views: mixing.fixed('num_mixup_views', count(0), 'Views that are mixed'),
+  mixup: mixing.fixed('mixup', z.number().min(0), 'Alpha of mixup'),
+  cutmix: mixing.fixed('cutmix', z.number().min(0), 'Alpha of cutmix'),
+  cutmix_minmax: mixing.own(scale().optional(), 'Least and greatest ratio of cutmix, in place of its alpha'),
+  mixup_prob: mixing.fixed('mixup_prob', fraction(), 'Probability of mixing at all'),
+  mixup_switch_prob: mixing.fixed('mixup_switch_prob', fraction(), 'Probability of cutmix where both are on'),
+  mixup_mode: mixing.fixed('mixup_mode', z.enum(['batch', 'pair', 'elem']), 'What shares one ratio'),
+  smoothing: mixing.fixed('smoothing', fraction(), 'Label smoothing of the mixing targets'),
+
+  output_dir: output.auto('output_dir', text(), 'Where checkpoints and logs go'),
+  pretrained_weights_ckpt: output.fixed(
+    'pretrained_weights_ckpt',
+    text(),
+    'Checkpoint whose weights the run starts from',
+  ),
+  resume: output.own(
+    text().default('auto'),
+    "'auto' goes on with an interrupted run in --output_dir, 'never' refuses to, a file is a checkpoint to go on from",
+  ),
+  saveckp_freq: output.fixed(
+    'saveckp_freq',
+    count(0),
+    'Keep the checkpoint of every so many epochs; 0 keeps the last only',
+  ),
+  checkpoint_every_minutes: output.own(
+    z.number().min(0).default(10),
+    'Save inside an epoch every so many minutes; 0 never',
+  ),
+  health_every: output.own(
+    count(0).default(50),
+    'Measure the health of the run every so many iterations; 0 never',
+  ),
+  knn_every: output.own(count(0).default(0), 'Evaluate k-NN every so many epochs on labelled data; 0 never'),
+
+  device: machine.own(z.enum(['auto', 'cpu', 'cuda']).default('auto'), 'Where to compute'),
+  precision: machine.own(
+    z.enum(['auto', 'fp32', 'bf16', 'fp16']).default('auto'),
+    'Number format of the heavy operations',
+  ),
+  use_fp16: machine.auto('use_fp16', bool(), 'Half precision; False asks for fp32'),
+  threads: machine.own(count().optional(), 'Threads that compute on the CPU (automatic: all cores)'),
+  dist_url: machine.fixed('dist_url', text(), 'How processes find each other; only env:// so far'),
+  local_rank: machine.fixed(
+    'local_rank',
+    z.number().int(),
+    'Accepted for older launchers; LOCAL_RANK of the environment is what counts',
+  ),
+});
+
+export type TrainOptions = z.output<typeof trainOptions>;
+export type TrainOptionName = keyof TrainOptions;
+
+/** Other names of flags. */
+export const trainAliases = { workers: 'num_workers', batch_size: 'batch_size_per_gpu' } as const;
+
+/** The same flags as a section of an experiment file: all optional, no defaults. */
+export const pretrainSection = z.strictObject(
+  Object.fromEntries(
+    Object.entries(trainOptions.shape)
+      .filter(([name]) => name !== 'cfg' && name !== 'local_rank')
+      .map(([name, field]) => [name, withoutDefault(field).optional()]),
+  ),
+) as unknown as z.ZodType<Partial<TrainOptions>>;
+
+function withoutDefault(field: z.ZodType): z.ZodType {
+  if (field instanceof z.ZodPrefault || field instanceof z.ZodDefault || field instanceof z.ZodOptional)
+    return withoutDefault(field.def.innerType as z.ZodType);
+  return field;
+}
