@@ -1,15 +1,9 @@
 #!/usr/bin/env node
-/** The entry of `esvit`: the list of its commands, none of which is loaded before it is called. */
+/** The entry of `esvit`: gives the frame its process, its version and its commands. */
 
 import { readFileSync } from 'node:fs';
-import { type CommandTable, report, runApp } from './app.js';
-
-const commands: CommandTable = {
-  'sample-data': {
-    summary: 'Draw a labelled picture set of simple objects, by seed',
-    load: async () => (await import('./sample-data.js')).sampleData,
-  },
-};
+import { report, runApp } from './app.js';
+import { commands } from './commands.js';
 
 const version = (): string => {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

@@ -111,6 +111,7 @@ export const experimentSchema = z.strictObject({
     IMAGE_SIZE: numbers(),
     BATCH_SIZE_PER_GPU: number(),
     SHUFFLE: bool(),
+    SAMPLER: text(),
     EMA_DECAY: number(),
     EVAL_BEGIN_EPOCH: number(),
     LARC: bool(),
