@@ -114,6 +114,8 @@ class BarProgress implements Progress {
   stop(): void {
     if (this.isStopped) return;
     this.isStopped = true;
+    // The bar ends by going back to where the cursor was saved at its start; lines logged since have moved that.
+    this.stream.write('\u001b7');
     this.bar.stop();
   }
 
