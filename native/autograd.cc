@@ -9,14 +9,22 @@ namespace {
 
 uint32_t handleAt(const Napi::CallbackInfo& info, size_t i) { return info[i].As<Napi::Number>().Uint32Value(); }
 
-// backward(handle, gradientHandle or 0, retainGraph)
+std::vector<at::Tensor> tensorsOf(State& state, const Napi::Value& handles) {
+  std::vector<at::Tensor> tensors;
+  const auto array = handles.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const uint32_t handle = array.Get(i).As<Napi::Number>().Uint32Value();
+    tensors.push_back(handle == 0 ? at::Tensor() : tensorAt(state, handle));
+  }
+  return tensors;
+}
+
+// backward(handles, gradientHandles (0: a scalar's own 1), retainGraph)
 Napi::Value backward(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
     State& state = stateOf(env);
-    const at::Tensor root = tensorAt(state, handleAt(info, 0));
-    std::vector<at::Tensor> gradients;
-    if (handleAt(info, 1) != 0) gradients.push_back(tensorAt(state, handleAt(info, 1)));
-    torch::autograd::backward({root}, gradients, info[2].As<Napi::Boolean>().Value(), false);
+    torch::autograd::backward(tensorsOf(state, info[0]), tensorsOf(state, info[1]),
+                              info[2].As<Napi::Boolean>().Value(), false);
     return env.Undefined();
   });
 }
@@ -25,14 +33,7 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
 Napi::Value grad(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
     State& state = stateOf(env);
-    const auto list = [&](const Napi::Value& value) {
-      std::vector<at::Tensor> tensors;
-      const auto array = value.As<Napi::Array>();
-      for (uint32_t i = 0; i < array.Length(); i++)
-        tensors.push_back(tensorAt(state, array.Get(i).As<Napi::Number>().Uint32Value()));
-      return tensors;
-    };
-    const auto results = torch::autograd::grad(list(info[0]), list(info[1]), list(info[2]),
+    const auto results = torch::autograd::grad(tensorsOf(state, info[0]), tensorsOf(state, info[1]), tensorsOf(state, info[2]),
                                                info[3].As<Napi::Boolean>().Value(), false, true);
     auto handles = Napi::Array::New(env, results.size());
     for (size_t i = 0; i < results.size(); i++)

@@ -14,6 +14,7 @@ div_ = div_.Tensor
 neg
 abs
 exp
+exp_
 log
 log2
 log1p

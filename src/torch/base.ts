@@ -125,7 +125,7 @@ export abstract class TensorBase {
 
   /** Adds d(this)/d(leaf) to every leaf's `grad`; a scalar needs no `gradient`. */
   backward(options: { gradient?: Tensor; retainGraph?: boolean } = {}): void {
-    native.backward(this.handle, options.gradient?.handle ?? 0, options.retainGraph ?? false);
+    native.backward([this.handle], [options.gradient?.handle ?? 0], options.retainGraph ?? false);
   }
 
   /** The only element, as a number; an int64 that a number cannot hold exactly is an error (use `scalar()`). */

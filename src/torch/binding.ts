@@ -49,7 +49,7 @@ interface Native {
   liveTensors(): number;
   setData(handle: Handle, other: Handle): void;
   alias(handle: Handle): Handle;
-  backward(handle: Handle, gradient: Handle, retainGraph: boolean): void;
+  backward(roots: Handle[], gradients: Handle[], retainGraph: boolean): void;
   grad(outputs: Handle[], inputs: Handle[], gradients: Handle[], retainGraph: boolean): Handle[];
   gradientOf(handle: Handle): Handle;
   setGradient(handle: Handle, gradient: Handle): void;

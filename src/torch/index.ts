@@ -1,6 +1,6 @@
 /** libtorch for TypeScript: tensors, operators, autograd, modes, lifetimes. Knows nothing of EsViT. */
 
-export { grad } from './autograd.js';
+export { backward, grad } from './autograd.js';
 export { call, hasOperator, type Operator, operator, run, TensorBase } from './base.js';
 export { addonPath, type Handle, type TorchDescription } from './binding.js';
 export { fromBuffer, type Nested, tensor } from './create.js';

@@ -18,6 +18,7 @@ const $div_ = operator('aten::div_', 'Tensor', ['self', 'other']);
 const $neg = operator('aten::neg', '', ['self']);
 const $abs = operator('aten::abs', '', ['self']);
 const $exp = operator('aten::exp', '', ['self']);
+const $exp_ = operator('aten::exp_', '', ['self']);
 const $log = operator('aten::log', '', ['self']);
 const $log2 = operator('aten::log2', '', ['self']);
 const $log1p = operator('aten::log1p', '', ['self']);
@@ -250,6 +251,12 @@ export class Tensor extends TensorBase {
   /** aten::exp(Tensor self) -> Tensor */
   exp(): Tensor {
     return new Tensor(call($exp, this) as Handle);
+  }
+
+  /** aten::exp_(Tensor(a!) self) -> Tensor(a!) */
+  exp_(): this {
+    run($exp_, this);
+    return this;
   }
 
   /** aten::log(Tensor self) -> Tensor */
