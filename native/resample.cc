@@ -20,57 +20,68 @@ constexpr int kSplit = 11;     // coefficient = high * 2^11 + low, so that both 
 constexpr int kRound = 1 << (kBits - 1);
 constexpr int64_t kStripBytes = 1 << 20;  // rows between the passes that are held at a time
 
-double supportOf(Filter filter) {
-  switch (filter) {
-    case Filter::kBox: return 0.5;
-    case Filter::kBilinear: return 1;
-    case Filter::kBicubic: return 2;
-    default: return 3;
-  }
-}
-
 double sinc(double x) {
   if (x == 0) return 1;
   x *= M_PI;
   return std::sin(x) / x;
 }
 
-double weightOf(Filter filter, double x) {
-  switch (filter) {
-    case Filter::kBox: return x > -0.5 && x <= 0.5 ? 1 : 0;
-    case Filter::kBilinear: {
-      const double distance = std::fabs(x);
-      return distance < 1 ? 1 - distance : 0;
-    }
-    case Filter::kBicubic: {
-      constexpr double a = -0.5;
-      const double d = std::fabs(x);
-      if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-      if (d < 2) return (((d - 5) * d + 8) * d - 4) * a;
-      return 0;
-    }
-    default: return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+struct Box {
+  static constexpr double support = 0.5;
+  static double at(double x) { return x > -0.5 && x <= 0.5 ? 1 : 0; }
+};
+
+struct Bilinear {
+  static constexpr double support = 1;
+  static double at(double x) { return std::max(1 - std::fabs(x), 0.0); }
+};
+
+struct Bicubic {
+  static constexpr double support = 2;
+  static double at(double x) {
+    constexpr double a = -0.5;
+    const double d = std::fabs(x);
+    if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0;
   }
-}
+};
+
+struct Lanczos {
+  static constexpr double support = 3;
+  static double at(double x) { return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0; }
+};
 
 // For each output position of one axis: the first input position, how many, and their coefficients.
 struct Axis {
   int64_t count = 0;
-  int taps = 0;  // coefficients a position, a multiple of 4, padded with zeros
+  int taps = 0;  // room for coefficients a position, a multiple of 4
   std::vector<int32_t> first, used, weights;
-  std::vector<int16_t> split;  // per 4 taps: 4 high halves, then 4 low halves
+  std::vector<int16_t> split;  // per 4 taps: 4 high halves, then 4 low halves; zeros behind the last
 
   void build(int64_t input, int64_t output, int64_t from, int64_t to, Filter filter) {
+    switch (filter) {
+      case Filter::kBox: return fill<Box>(input, output, from, to);
+      case Filter::kBilinear: return fill<Bilinear>(input, output, from, to);
+      case Filter::kBicubic: return fill<Bicubic>(input, output, from, to);
+      default: return fill<Lanczos>(input, output, from, to);
+    }
+  }
+
+ private:
+  std::vector<double> exact;
+
+  template <class Kernel>
+  void fill(int64_t input, int64_t output, int64_t from, int64_t to) {
     count = to - from;
     const double scale = static_cast<double>(input) / static_cast<double>(output);
     const double stretch = std::max(scale, 1.0);
-    const double support = supportOf(filter) * stretch;
+    const double support = Kernel::support * stretch;
     const double inverse = 1 / stretch;
     taps = (static_cast<int>(std::ceil(support)) * 2 + 1 + 3) & ~3;
     first.resize(count);
     used.resize(count);
-    weights.assign(count * taps, 0);
-    split.assign(count * taps * 2, 0);
+    weights.resize(count * taps);
+    split.resize(count * taps * 2);
     exact.resize(taps);
     for (int64_t i = 0; i < count; i++) {
       const double center = (static_cast<double>(from + i) + 0.5) * scale;
@@ -79,24 +90,26 @@ struct Axis {
       const int n = static_cast<int>(high - low);
       double sum = 0;
       for (int k = 0; k < n; k++) {
-        exact[k] = weightOf(filter, (static_cast<double>(low + k) - center + 0.5) * inverse);
+        exact[k] = Kernel::at((static_cast<double>(low + k) - center + 0.5) * inverse);
         sum += exact[k];
       }
+      if (sum == 0) sum = 1;
       first[i] = static_cast<int32_t>(low);
       used[i] = n;
-      for (int k = 0; k < n; k++) {
-        const double share = (sum != 0 ? exact[k] / sum : exact[k]) * (1 << kBits);
-        const int32_t w = static_cast<int32_t>(share < 0 ? share - 0.5 : share + 0.5);
-        weights[i * taps + k] = w;
-        int16_t* group = &split[(i * taps + (k & ~3)) * 2];
-        group[k & 3] = static_cast<int16_t>(w >> kSplit);
-        group[4 + (k & 3)] = static_cast<int16_t>(w & ((1 << kSplit) - 1));
+      int32_t* weight = &weights[i * taps];
+      int16_t* halves = &split[i * taps * 2];
+      for (int k = 0; k < ((n + 3) & ~3); k++) {
+        int32_t w = 0;
+        if (k < n) {
+          const double share = exact[k] / sum * (1 << kBits);
+          w = weight[k] = static_cast<int32_t>(share < 0 ? share - 0.5 : share + 0.5);
+        }
+        int16_t* group = halves + (k & ~3) * 2 + (k & 3);
+        group[0] = static_cast<int16_t>(w >> kSplit);
+        group[4] = static_cast<int16_t>(w & ((1 << kSplit) - 1));
       }
     }
   }
-
- private:
-  std::vector<double> exact;
 };
 
 inline uint8_t toByte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kBits, 0, 255)); }
@@ -105,8 +118,9 @@ inline uint8_t toByte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum 
 inline int64_t mirrored(int64_t p, int64_t count, bool flip) { return flip ? count - 1 - p : p; }
 
 void acrossPlain(const uint8_t* source, int64_t stride, int64_t rows, const Axis& axis, bool flip,
-                 uint8_t* target) {
-  for (int64_t row = 0; row < rows; row++, source += stride) {
+                 uint8_t* rowTarget, int64_t targetStride) {
+  for (int64_t row = 0; row < rows; row++, source += stride, rowTarget += targetStride) {
+    uint8_t* target = rowTarget;
     for (int64_t p = 0; p < axis.count; p++, target += 3) {
       const int64_t i = mirrored(p, axis.count, flip);
       const uint8_t* pixel = source + axis.first[i] * 3;
@@ -143,46 +157,47 @@ void downPlain(const uint8_t* rows, int64_t stride, int64_t from, int64_t to, co
 
 #define ESVIT_TARGET __attribute__((target("avx2")))
 
-bool hasAvx2() {
-  static const bool has = __builtin_cpu_supports("avx2");
-  return has;
-}
+const bool hasAvx2 = __builtin_cpu_supports("avx2");
 
 ESVIT_TARGET inline __m256i joinHalves(__m256i high, __m256i low) {
   return _mm256_add_epi32(_mm256_slli_epi32(high, kSplit), low);
 }
 
-// Sums of one pixel: taps 0,1 lie in the lower half of the register, taps 2,3 in the upper.
-ESVIT_TARGET inline __m128i finishPixel(__m256i high, __m256i low) {
-  const __m256i both = joinHalves(high, low);
-  const __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-  return _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(kRound)), kBits);
+// The sums of one pixel of two rows; in each, taps 0,1 lie in the lower half and taps 2,3 in the upper.
+ESVIT_TARGET inline __m256i finishPair(__m256i high0, __m256i low0, __m256i high1, __m256i low1) {
+  const __m256i a = joinHalves(high0, low0), b = joinHalves(high1, low1);
+  const __m256i sum =
+      _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+  return _mm256_srai_epi32(sum, kBits);
 }
 
-inline void store3(uint8_t* target, uint32_t pixel) {
-  const uint16_t two = static_cast<uint16_t>(pixel);
-  std::memcpy(target, &two, 2);
-  target[2] = static_cast<uint8_t>(pixel >> 16);
-}
+inline void store4(uint8_t* target, int32_t pixel) { std::memcpy(target, &pixel, 4); }
 
 // One output pixel of several rows at once; each step takes four taps of three channels. Reads 16 bytes from
-// the first byte of every group of four taps.
+// the first byte of every group of four taps, and writes one byte behind each row.
 template <int kRows>
 ESVIT_TARGET void acrossRows(const uint8_t* source, int64_t stride, const Axis& axis, bool flip,
-                             uint8_t* target) {
+                             uint8_t* target, int64_t targetStride) {
   // Bytes of taps (0,1) and (2,3), channel by channel, widened to 16 bits.
   const __m256i spread = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
                                           6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
   const __m256i pickHigh = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
   const __m256i pickLow = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
-  const int64_t targetStride = axis.count * 3;
-  for (int64_t p = 0; p < axis.count; p++) {
-    const int64_t i = mirrored(p, axis.count, flip);
-    const uint8_t* pixel = source + axis.first[i] * 3;
-    const int16_t* group = &axis.split[i * axis.taps * 2];
-    const int groups = (axis.used[i] + 3) >> 2;
+  const __m256i half = _mm256_setr_epi32(kRound, kRound, kRound, kRound, 0, 0, 0, 0);
+  const int32_t* firsts = axis.first.data();
+  const int32_t* used = axis.used.data();
+  const int16_t* split = axis.split.data();
+  const int64_t splitStride = axis.taps * 2, count = axis.count;
+  for (int64_t p = 0; p < count; p++) {
+    const int64_t i = mirrored(p, count, flip);
+    const uint8_t* pixel = source + firsts[i] * 3;
+    const int16_t* group = split + i * splitStride;
+    const int groups = (used[i] + 3) >> 2;
     __m256i high[kRows], low[kRows];
-    for (int r = 0; r < kRows; r++) high[r] = low[r] = _mm256_setzero_si256();
+    for (int r = 0; r < kRows; r++) {
+      high[r] = _mm256_setzero_si256();
+      low[r] = half;
+    }
     for (int g = 0; g < groups; g++, pixel += 12, group += 8) {
       const __m256i weights =
           _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(group)));
@@ -196,11 +211,16 @@ ESVIT_TARGET void acrossRows(const uint8_t* source, int64_t stride, const Axis& 
       }
     }
     uint8_t* out = target + p * 3;
-    for (int r = 0; r < kRows; r++) {
-      const __m128i sum = finishPixel(high[r], low[r]);
-      const __m128i words = _mm_packs_epi32(sum, sum);
-      const __m128i pixelBytes = _mm_packus_epi16(words, words);
-      store3(out + r * targetStride, static_cast<uint32_t>(_mm_cvtsi128_si32(pixelBytes)));
+    const __m256i even = finishPair(high[0], low[0], high[1 % kRows], low[1 % kRows]);
+    const __m256i odd = finishPair(high[2 % kRows], low[2 % kRows], high[3 % kRows], low[3 % kRows]);
+    const __m256i words = _mm256_packs_epi32(even, odd);
+    const __m256i bytes = _mm256_packus_epi16(words, words);
+    const __m128i rows02 = _mm256_castsi256_si128(bytes), rows13 = _mm256_extracti128_si256(bytes, 1);
+    store4(out, _mm_cvtsi128_si32(rows02));
+    if constexpr (kRows == 4) {
+      store4(out + targetStride, _mm_cvtsi128_si32(rows13));
+      store4(out + 2 * targetStride, _mm_extract_epi32(rows02, 1));
+      store4(out + 3 * targetStride, _mm_extract_epi32(rows13, 1));
     }
   }
 }
@@ -250,45 +270,55 @@ ESVIT_TARGET void downFast(const uint8_t* rows, int64_t stride, int64_t bytes, c
 
 // `end` is the end of the memory that may be read.
 void across(const uint8_t* source, int64_t stride, int64_t rows, const uint8_t* end, const Axis& axis,
-            bool flip, uint8_t* target) {
+            bool flip, uint8_t* target, int64_t targetStride) {
 #ifdef ESVIT_AVX2
-  if (hasAvx2()) {
+  if (hasAvx2) {
     int64_t reach = 0;
     for (int64_t i = 0; i < axis.count; i++)
       reach = std::max<int64_t>(reach, (axis.first[i] + ((axis.used[i] + 3) & ~3)) * 3 + 4);
-    const int64_t bytes = axis.count * 3;
     int64_t row = 0;
     const auto fits = [&](int64_t last) { return source + last * stride + reach <= end; };
     for (; row + 4 <= rows && fits(row + 3); row += 4)
-      acrossRows<4>(source + row * stride, stride, axis, flip, target + row * bytes);
+      acrossRows<4>(source + row * stride, stride, axis, flip, target + row * targetStride,
+                    targetStride);
     for (; row < rows && fits(row); row++)
-      acrossRows<1>(source + row * stride, stride, axis, flip, target + row * bytes);
+      acrossRows<1>(source + row * stride, stride, axis, flip, target + row * targetStride,
+                    targetStride);
     if (row < rows)
-      acrossPlain(source + row * stride, stride, rows - row, axis, flip, target + row * bytes);
+      acrossPlain(source + row * stride, stride, rows - row, axis, flip, target + row * targetStride,
+                    targetStride);
     return;
   }
 #endif
-  acrossPlain(source, stride, rows, axis, flip, target);
+  acrossPlain(source, stride, rows, axis, flip, target, targetStride);
 }
 
-void down(const uint8_t* rows, int64_t bytes, const Axis& axis, int64_t i, uint8_t* target) {
+void down(const uint8_t* rows, int64_t stride, int64_t bytes, const Axis& axis, int64_t i, uint8_t* target) {
 #ifdef ESVIT_AVX2
-  if (hasAvx2()) return downFast(rows, bytes, bytes, axis, i, target);
+  if (hasAvx2) return downFast(rows, stride, bytes, axis, i, target);
 #endif
-  downPlain(rows, bytes, 0, bytes, &axis.weights[i * axis.taps], axis.used[i], target);
+  downPlain(rows, stride, 0, bytes, &axis.weights[i * axis.taps], axis.used[i], target);
 }
+
+// Kept from crop to crop, one a thread.
+struct Scratch {
+  Axis horizontal, vertical;
+  std::vector<uint8_t> strip;
+};
 
 // The window inside the resized picture, into `target` with rows of `targetStride` bytes.
 void resampleInside(const Pixels& source, const Resample& job, uint8_t* target, int64_t targetStride) {
-  thread_local Axis horizontal, vertical;
-  thread_local std::vector<uint8_t> strip, line;
+  thread_local Scratch memory;
+  Scratch& scratch = memory;
+  Axis &horizontal = scratch.horizontal, &vertical = scratch.vertical;
   horizontal.build(job.width, job.fullWidth, job.windowX, job.windowX + job.windowWidth, job.filter);
   vertical.build(job.height, job.fullHeight, job.windowY, job.windowY + job.windowHeight, job.filter);
   const int64_t stride = source.width * 3;
   const uint8_t* origin = source.data + job.top * stride + job.left * 3;
   const uint8_t* end = source.data + source.height * stride;
   const int64_t bytes = job.windowWidth * 3;
-  const int64_t stripRows = std::max<int64_t>(kStripBytes / bytes, 1);
+  const int64_t stripStride = bytes + 4;  // pixels are written four bytes at a time
+  const int64_t stripRows = std::max<int64_t>(kStripBytes / stripStride, 1);
   for (int64_t y = 0; y < job.windowHeight;) {
     const int64_t firstRow = vertical.first[y];
     int64_t next = y;
@@ -299,11 +329,13 @@ void resampleInside(const Pixels& source, const Resample& job, uint8_t* target, 
       lastRow = std::max(lastRow, until);
       next++;
     }
-    if (static_cast<int64_t>(strip.size()) < (lastRow - firstRow) * bytes)
-      strip.resize((lastRow - firstRow) * bytes);
-    across(origin + firstRow * stride, stride, lastRow - firstRow, end, horizontal, job.flip, strip.data());
+    if (static_cast<int64_t>(scratch.strip.size()) < (lastRow - firstRow) * stripStride)
+      scratch.strip.resize((lastRow - firstRow) * stripStride);
+    uint8_t* strip = scratch.strip.data();
+    across(origin + firstRow * stride, stride, lastRow - firstRow, end, horizontal, job.flip, strip, stripStride);
     for (; y < next; y++)
-      down(strip.data() + (vertical.first[y] - firstRow) * bytes, bytes, vertical, y, target + y * targetStride);
+      down(strip + (vertical.first[y] - firstRow) * stripStride, stripStride, bytes, vertical, y,
+           target + y * targetStride);
   }
 }
 
