@@ -180,6 +180,7 @@ foreachMulScalarList_ = _foreach_mul_.ScalarList
 foreachMulList_ = _foreach_mul_.List
 foreachAddcmul_ = _foreach_addcmul_.Scalar
 foreachAddcdiv_ = _foreach_addcdiv_.Scalar
+foreachDivScalar_ = _foreach_div_.Scalar
 foreachSqrt = _foreach_sqrt
 foreachNorm = _foreach_norm.Scalar
 foreachZero_ = _foreach_zero_

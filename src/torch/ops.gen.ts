@@ -184,6 +184,7 @@ const $foreachMulScalarList_ = operator('aten::_foreach_mul_', 'ScalarList', ['s
 const $foreachMulList_ = operator('aten::_foreach_mul_', 'List', ['self', 'other']);
 const $foreachAddcmul_ = operator('aten::_foreach_addcmul_', 'Scalar', ['self', 'tensor1', 'tensor2', 'value']);
 const $foreachAddcdiv_ = operator('aten::_foreach_addcdiv_', 'Scalar', ['self', 'tensor1', 'tensor2', 'value']);
+const $foreachDivScalar_ = operator('aten::_foreach_div_', 'Scalar', ['self', 'scalar']);
 const $foreachSqrt = operator('aten::_foreach_sqrt', '', ['self']);
 const $foreachNorm = operator('aten::_foreach_norm', 'Scalar', ['self', 'ord']);
 const $foreachZero_ = operator('aten::_foreach_zero_', '', ['self']);
@@ -1097,6 +1098,11 @@ export function foreachAddcmul_(self: readonly TensorBase[], tensor1: readonly T
 /** aten::_foreach_addcdiv_.Scalar(Tensor(a!)[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> () */
 export function foreachAddcdiv_(self: readonly TensorBase[], tensor1: readonly TensorBase[], tensor2: readonly TensorBase[], value?: Scalar): void {
   run($foreachAddcdiv_, self, tensor1, tensor2, value);
+}
+
+/** aten::_foreach_div_.Scalar(Tensor(a!)[] self, Scalar scalar) -> () */
+export function foreachDivScalar_(self: readonly TensorBase[], scalar: Scalar): void {
+  run($foreachDivScalar_, self, scalar);
 }
 
 /** aten::_foreach_sqrt(Tensor[] self) -> Tensor[] */

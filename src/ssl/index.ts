@@ -1,0 +1,13 @@
+/** The two pre-training tasks: heads, multi-crop forward, losses, teacher. */
+
+export { DinoHead, HEAD_DEFAULTS, type HeadOptions } from './head.js';
+export {
+  type LossOptions,
+  type LossResult,
+  matchRegions,
+  teacherTempSchedule,
+  ViewLoss,
+  ViewRegionLoss,
+} from './loss.js';
+export { type CropGroup, MultiCropNetwork, type MultiCropOutput } from './multi-crop.js';
+export { moveTeacher, startTeacher } from './teacher.js';
