@@ -2,6 +2,15 @@
 
 export { DinoHead, HEAD_DEFAULTS, type HeadOptions } from './head.js';
 export {
+  type Diagnosis,
+  diagnose,
+  featureSpread,
+  type Health,
+  type HealthContext,
+  measureHealth,
+  type Verdict,
+} from './health.js';
+export {
   type LossOptions,
   type LossResult,
   matchRegions,

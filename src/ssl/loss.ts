@@ -50,7 +50,7 @@ export function teacherTempSchedule(options: {
 export class ViewLoss extends Module {
   /** [1, K] */
   readonly center: Buffer;
-  protected readonly studentTemp: number;
+  readonly studentTemp: number;
   private readonly temperatures: Float64Array;
   private readonly viewCenter: CenterUpdate;
 
@@ -91,7 +91,7 @@ export class ViewLoss extends Module {
   }
 
   /** Teacher probabilities. DINO, eq. 1 with the centre of eq. 4. */
-  protected sharpened(logits: Tensor, center: Tensor, epoch: number): Tensor {
+  sharpened(logits: Tensor, center: Tensor, epoch: number): Tensor {
     return scope(() => logits.to({ dtype: 'float32' }).sub(center).div_(this.temperature(epoch)).softmax(-1));
   }
 

@@ -9,6 +9,8 @@ import type { DinoHead } from './head.js';
 export interface MultiCropOutput {
   /** [crops * B, K] logits of the views */
   cls: Tensor;
+  /** [crops * B, featureDim] what the backbone says of the views */
+  pooled?: Tensor;
   /** What is there for matching regions, rows again crop by crop, picture by picture, then region by region. */
   dense?: {
     /** [tokens, K] logits of the regions */
@@ -57,10 +59,11 @@ export class MultiCropNetwork extends Module {
         groups.push({ views: group.shape[0] / batch, regions });
         if (headDense !== null) tokens.push(features.tokens.reshape([-1, width]));
       }
-      const cls = this.head.forward(joined(pooled));
-      if (headDense === null) return { cls, groups };
+      const views = joined(pooled);
+      const cls = this.head.forward(views);
+      if (headDense === null) return { cls, pooled: views, groups };
       const features = joined(tokens);
-      return { cls, dense: { region: headDense.forward(features), features }, groups };
+      return { cls, pooled: views, dense: { region: headDense.forward(features), features }, groups };
     });
   }
 }

@@ -1,0 +1,3 @@
+/** Evaluations: numbers only. */
+
+export { type KnnOptions, type KnnResult, knnAccuracy, type LabelledFeatures } from './knn.js';
