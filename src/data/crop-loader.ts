@@ -1,0 +1,104 @@
+/** Batches of random crops for training. */
+
+import { UserError } from '../errors.js';
+import { fromBuffer, type Tensor } from '../torch/index.js';
+import { BatchEngine, type EngineOptions, type LoaderStats } from './batch-engine.js';
+import type { CropGroup, CropPlan } from './crop-plan.js';
+import { checkPlan } from './crop-plan.js';
+import type { PhotometricDraws } from './photometric.js';
+import type { BadImage } from './producer.js';
+import { epochOrder, iterationsPerEpoch } from './sampler.js';
+
+export interface CropLoaderOptions extends EngineOptions {
+  plan: CropPlan;
+  seed: number;
+  rank?: number;
+  world?: number;
+  /** default true */
+  shuffle?: boolean;
+}
+
+export interface CropBatchGroup {
+  size: number;
+  views: number;
+  role: CropGroup['role'];
+  /** uint8 [views * batch, size, size, 3]: all rows of the first view, then of the second … */
+  crops: Tensor;
+  /** for the same rows */
+  draws: PhotometricDraws;
+}
+
+/** Valid until the next batch is asked for: the memory is used again. */
+export interface CropBatch {
+  epoch: number;
+  iteration: number;
+  /** [batch] the pictures used (an unreadable one is replaced by another) */
+  indices: Int32Array;
+  /** [batch] -1 = no label */
+  labels: Int32Array;
+  groups: readonly CropBatchGroup[];
+}
+
+/**
+ * Random multi-crops. The content of a batch depends on (seed, epoch, picture) and the order on (seed, epoch,
+ * rank, world) alone: not on the number of workers, nor on where the epoch was entered.
+ */
+export class CropLoader {
+  /** batches an epoch has; an incomplete last one is dropped */
+  readonly iterations: number;
+  private readonly engine: BatchEngine;
+  /** by slot */
+  private readonly groups: CropBatchGroup[][];
+
+  constructor(private readonly options: CropLoaderOptions) {
+    const { plan, seed, source, batchSize, rank = 0, world = 1 } = options;
+    checkPlan(plan);
+    const own = Math.ceil(source.length / world);
+    this.iterations = iterationsPerEpoch(own, batchSize);
+    if (this.iterations === 0)
+      throw new UserError(
+        'data',
+        `a batch of ${batchSize} pictures${world > 1 ? ` on each of ${world} ranks` : ''} is larger than the data set ` +
+          `(${source.length} pictures). Use a smaller batch size.`,
+      );
+    if (!(rank >= 0 && rank < world)) throw new Error(`internal: rank ${rank} of ${world}`);
+    this.engine = new BatchEngine(options, { plan, seed });
+    this.groups = this.engine.slots.map((slot) =>
+      slot.groups.map(({ group, cropsOffset, draws }) => {
+        const { size, views, role } = group;
+        const shape = [views * batchSize, size, size, 3];
+        const crops = fromBuffer(slot.memory, { shape, dtype: 'uint8', byteOffset: cropsOffset });
+        return { size, views, role, crops: crops.keep(), draws };
+      }),
+    );
+  }
+
+  get stats(): Readonly<LoaderStats> {
+    return this.engine.stats;
+  }
+
+  /** Unreadable pictures met so far, by index. */
+  get badImages(): ReadonlyMap<number, BadImage> {
+    return this.engine.badImages;
+  }
+
+  /** The batches of an epoch from `startIteration` on. */
+  async *batches(epoch: number, startIteration = 0): AsyncGenerator<CropBatch, void, void> {
+    const { source, seed, rank = 0, world = 1, shuffle = true } = this.options;
+    const order = epochOrder(source.length, { seed, epoch, rank, world, shuffle });
+    for await (const { number, views, iteration } of this.engine.run(
+      order,
+      epoch,
+      startIteration,
+      this.iterations,
+    ))
+      yield { epoch, iteration, indices: views.indices, labels: views.labels, groups: this.groups[number] };
+  }
+
+  /** Ends the workers and lets go of the memory. */
+  async close(): Promise<void> {
+    await this.engine.close();
+    for (const group of this.groups.flat()) group.crops.dispose();
+    this.groups.length = 0;
+  }
+}

@@ -1,0 +1,35 @@
+/** From a path with pictures to batches: sources, sampling, crops, workers, photometric step. */
+
+export type { EngineOptions, LoaderStats } from './batch-engine.js';
+export { type Box, drawPhotometric, randomResizedCrop } from './crop-draws.js';
+export { type CropBatch, type CropBatchGroup, CropLoader, type CropLoaderOptions } from './crop-loader.js';
+export {
+  type CropGroup,
+  type CropPlan,
+  checkPlan,
+  DINO_PHOTOMETRIC,
+  type DinoPlanOptions,
+  dinoPlan,
+  type EvaluationPlan,
+  type PhotometricPolicy,
+  type Range,
+} from './crop-plan.js';
+export { decode, MAX_PIXELS } from './decode.js';
+export { type EvaluationBatch, EvaluationLoader, type EvaluationLoaderOptions } from './evaluation-loader.js';
+export { type FolderOptions, IMAGE_EXTENSIONS, openFolder } from './folder-source.js';
+export { cropJob, evaluationJob } from './geometry.js';
+export { FILTER, nativeImage, type Picture, type ResampleJob, resampleOne } from './native-image.js';
+export {
+  type ImageLayout,
+  imageLayout,
+  type OpenImagesOptions,
+  openImages,
+  type Split,
+} from './open-images.js';
+export * from './photometric.js';
+export { CACHE_LIMIT, cacheFor, PixelCache } from './pixel-cache.js';
+export type { BadImage } from './producer.js';
+export { PURPOSE, RandomStream } from './random.js';
+export { epochOrder, iterationsPerEpoch, type Share } from './sampler.js';
+export type { ImageSource } from './source.js';
+export { openZip, type ZipOptions } from './zip-source.js';

@@ -1,0 +1,156 @@
+/** Fills the rows of a batch: read, decode, draw, crop. The same code runs in workers and in the main thread. */
+
+import { messageOf, UserError } from '../errors.js';
+import { type SlotViews, viewSlot } from './batch-layout.js';
+import { drawPhotometric, randomResizedCrop } from './crop-draws.js';
+import type { CropPlan, EvaluationPlan } from './crop-plan.js';
+import { decode } from './decode.js';
+import { cropJob, evaluationJob } from './geometry.js';
+import { JOB_FIELDS, nativeImage, type Picture, writeJob } from './native-image.js';
+import { PixelCache, type SharedCache } from './pixel-cache.js';
+import { PURPOSE, RandomStream } from './random.js';
+import { type ImageSource, openShared, type SharedSource } from './source.js';
+
+/** Everything a producer needs, in a form that can be sent to a worker. */
+export interface ProducerOptions {
+  source: SharedSource;
+  /** the layout of the batch memory; for an evaluation one group of one view */
+  plan: CropPlan;
+  /** set: centre crops instead of random ones, and no replacement of bad pictures */
+  evaluation?: EvaluationPlan;
+  batchSize: number;
+  slots: SharedArrayBuffer[];
+  seed: number;
+  maxPixels: number;
+  cache?: SharedCache;
+}
+
+export interface Order {
+  slot: number;
+  epoch: number;
+  /** rows of the batch that are wanted */
+  rows: number;
+}
+
+export interface BadImage {
+  index: number;
+  key: string;
+  reason: string;
+}
+
+/** What a producer did on one batch. */
+export interface Report {
+  slot: number;
+  bad: BadImage[];
+  decoded: number;
+}
+
+/** So many unreadable pictures in a row are no accident. */
+const REPLACEMENTS = 50;
+
+export class Producer {
+  private readonly source: ImageSource;
+  private readonly slots: SlotViews[];
+  private readonly cache: PixelCache | undefined;
+  private readonly random = new RandomStream();
+  private readonly jobs: Float64Array;
+  private readonly bad = new Map<number, BadImage>();
+  private decoded = 0;
+
+  constructor(private readonly options: ProducerOptions) {
+    const { plan, batchSize, cache } = options;
+    this.source = openShared(options.source);
+    this.slots = options.slots.map((memory) => viewSlot(memory, plan, batchSize));
+    this.cache = cache && new PixelCache(cache);
+    const crops = plan.groups.reduce((sum, group) => sum + group.views, 0);
+    this.jobs = new Float64Array(crops * JOB_FIELDS);
+  }
+
+  /** Takes rows of the batch until none is left; other producers may take rows of it at the same time. */
+  async produce(order: Order): Promise<Report> {
+    const slot = this.slots[order.slot];
+    const bad: BadImage[] = [];
+    this.decoded = 0;
+    for (;;) {
+      const row = Atomics.add(slot.next, 0, 1);
+      if (row >= order.rows) break;
+      const wanted = slot.indices[row];
+      const found = this.options.evaluation
+        ? await this.pictureAt(wanted, bad)
+        : await this.pictureOrReplacement(wanted, order.epoch, bad);
+      slot.indices[row] = found?.index ?? -1;
+      if (found === undefined) continue;
+      slot.labels[row] = this.source.label(found.index);
+      if (this.options.evaluation) this.cropCentre(found.picture, slot, row, this.options.evaluation);
+      else this.crop(found.picture, slot, row, order.epoch, wanted);
+    }
+    return { slot: order.slot, bad, decoded: this.decoded };
+  }
+
+  close(): void {
+    this.source.close();
+  }
+
+  private async pictureAt(index: number, bad: BadImage[]) {
+    const cached = this.cache?.get(index);
+    if (cached) return { index, picture: cached };
+    const known = this.bad.get(index);
+    if (known) {
+      bad.push(known);
+      return undefined;
+    }
+    try {
+      const picture = await decode(await this.source.read(index), this.options.maxPixels);
+      this.decoded++;
+      this.cache?.put(index, picture);
+      return { index, picture };
+    } catch (error) {
+      const reason = messageOf(error).split('\n')[0];
+      const failure = { index, key: this.source.key(index), reason };
+      this.bad.set(index, failure);
+      bad.push(failure);
+      return undefined;
+    }
+  }
+
+  /** A bad picture's place is taken by one that its own key draws: the same in every run. */
+  private async pictureOrReplacement(wanted: number, epoch: number, bad: BadImage[]) {
+    const found = await this.pictureAt(wanted, bad);
+    if (found) return found;
+    const { seed } = this.options;
+    const random = new RandomStream().key(seed, epoch, wanted, PURPOSE.replacement);
+    for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
+      const other = await this.pictureAt(random.integer(this.source.length), bad);
+      if (other) return other;
+    }
+    const { key, reason } = this.bad.get(wanted) ?? { key: '?', reason: '?' };
+    throw new UserError(
+      'data',
+      `${REPLACEMENTS + 1} pictures in a row cannot be read, the first is ${key} (${reason}). Check the data set.`,
+    );
+  }
+
+  private crop(picture: Picture, slot: SlotViews, row: number, epoch: number, key: number): void {
+    const { plan, batchSize, seed } = this.options;
+    const { random, jobs } = this;
+    let job = 0;
+    for (const { group, cropsOffset, draws } of slot.groups) {
+      const cropBytes = group.size * group.size * 3;
+      for (let view = 0; view < group.views; view++) {
+        random.key(seed, epoch, key, PURPOSE.crop + job);
+        const box = randomResizedCrop(random, picture.height, picture.width, group.scale, plan.ratio);
+        const flip = random.chance(plan.flip);
+        const place = view * batchSize + row;
+        drawPhotometric(random, plan, group, view, draws, place);
+        writeJob(jobs, job++, cropJob(box, group.size, flip, cropsOffset + place * cropBytes));
+      }
+    }
+    nativeImage.imageResample(picture.data, picture.width, picture.height, jobs, slot.bytes);
+  }
+
+  private cropCentre(picture: Picture, slot: SlotViews, row: number, plan: EvaluationPlan): void {
+    const offset = slot.groups[0].cropsOffset + row * plan.size * plan.size * 3;
+    writeJob(this.jobs, 0, evaluationJob(picture.height, picture.width, plan, offset));
+    nativeImage.imageResample(picture.data, picture.width, picture.height, this.jobs, slot.bytes);
+  }
+}
