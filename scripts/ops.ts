@@ -146,6 +146,8 @@ stack
 where = where.self
 einsum
 linear
+embedding
+weightNorm = _weight_norm
 layerNorm = layer_norm
 batchNorm = batch_norm
 groupNorm = group_norm

@@ -61,5 +61,7 @@ const CURES: Record<string, string> = {
 export function diskError(path: string, error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === undefined || !(code in CURES)) return error;
-  return new UserError('disk', `cannot write ${path}: ${CURES[code]} (${messageOf(error)}).`, { cause: error });
+  return new UserError('disk', `cannot write ${path}: ${CURES[code]} (${messageOf(error)}).`, {
+    cause: error,
+  });
 }

@@ -117,6 +117,7 @@ export class BatchEngine {
 
   async close(): Promise<void> {
     this.closed = true;
+    for (const slot of this.slots) Atomics.store(slot.next, 0, this.options.batchSize); // nothing more is wanted
     await this.pool?.close();
     this.pool = undefined;
   }

@@ -1,7 +1,5 @@
 /** Producers in worker threads (or in this one) that work on the same batches together. */
 
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { UserError } from '../errors.js';
 import { type Order, Producer, type ProducerOptions, type Report } from './producer.js';
@@ -80,7 +78,7 @@ class ThreadPool implements Pool {
 
   async close(): Promise<void> {
     this.closing = true;
-    await Promise.all(this.workers.map((worker) => worker.terminate()));
+    await Promise.all(this.workers.map(end));
     this.rejectAll(new Error('internal: the loader was closed while a batch was awaited'));
   }
 
@@ -114,17 +112,22 @@ class ThreadPool implements Pool {
   }
 }
 
-/** From TypeScript sources the worker needs the same loader that runs them; built files need none. */
+const PATIENCE_MS = 10_000;
+
+/** A thread that is stopped in the middle of decoding can take the process with it, so it may finish first. */
+async function end(worker: Worker): Promise<void> {
+  if (worker.threadId === -1) return; // it has ended already
+  worker.ref();
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  worker.postMessage('end');
+  const timer = setTimeout(() => void worker.terminate(), PATIENCE_MS);
+  await exited;
+  clearTimeout(timer);
+}
+
+/** Workers do not inherit what makes this thread read TypeScript; built files need nothing. */
 function workerEntry(options: ProducerOptions, number: number): ConstructorParameters<typeof Worker> {
   const isSource = import.meta.url.endsWith('.ts');
-  const entry = new URL(isSource ? './worker.ts' : './worker.js', import.meta.url);
-  const loader = () => pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
-  return [
-    entry,
-    {
-      workerData: options,
-      name: `esvit-data-${number + 1}`,
-      execArgv: isSource ? ['--import', loader()] : [],
-    },
-  ];
+  const entry = new URL(isSource ? './worker-from-source.mjs' : './worker.js', import.meta.url);
+  return [entry, { workerData: options, name: `esvit-data-${number + 1}`, execArgv: [] }];
 }

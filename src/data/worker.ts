@@ -11,8 +11,13 @@ const port = parentPort;
 const producer = new Producer(workerData as ProducerOptions);
 let last: Promise<void> = Promise.resolve();
 
-port.on('message', (order: Order) => {
+port.on('message', (order: Order | 'end') => {
   last = last.then(async () => {
+    if (order === 'end') {
+      producer.close();
+      port.close(); // nothing is left to wait for, so the thread ends
+      return;
+    }
     let answer: WorkerAnswer;
     try {
       answer = { report: await producer.produce(order) };

@@ -1,6 +1,6 @@
 /** Affine maps: dense, convolutional, weight-normalised. */
 
-import { conv2d, empty, linear, ones, scope, type Tensor, zeros } from '../torch/index.js';
+import { conv2d, empty, linear, ones, scope, type Tensor, weightNorm, zeros } from '../torch/index.js';
 import { fanInUniform } from './init.js';
 import { Module, Parameter } from './module.js';
 
@@ -17,7 +17,13 @@ export class Linear extends Module {
 
   /** x: [..., inFeatures] -> [..., outFeatures] */
   forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+    if (x.ndim <= 3) return linear(x, this.weight, this.bias);
+    // libtorch adds the bias inside the product only for up to three dimensions.
+    return scope(() => {
+      const [outFeatures, inFeatures] = this.weight.shape;
+      const rows = linear(x.reshape([-1, inFeatures]), this.weight, this.bias);
+      return rows.view([...x.shape.slice(0, -1), outFeatures]);
+    });
   }
 }
 
@@ -65,7 +71,7 @@ export class WeightNormLinear extends Module {
 
   /** The effective weight [outFeatures, inFeatures]. */
   weight(): Tensor {
-    return scope(() => this.weightV.mul(this.weightG.div(this.weightV.norm(2, [1], true))));
+    return weightNorm(this.weightV, this.weightG, 0);
   }
 
   /** x: [..., inFeatures] -> [..., outFeatures] */

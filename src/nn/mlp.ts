@@ -37,14 +37,14 @@ export class DropPath extends Module {
     super();
   }
 
-  /** x: [B, ...] -> the same shape; kept samples are scaled by 1/(1-rate) */
-  forward(x: Tensor): Tensor {
-    if (this.rate === 0 || !this.training) return x;
+  /** x + branch, both [B, ...]; kept branches are scaled by 1/(1-rate) */
+  add(x: Tensor, branch: Tensor): Tensor {
+    if (this.rate === 0 || !this.training) return x.add(branch);
     return scope(() => {
       const keep = 1 - this.rate;
-      const shape = x.shape.map((size, i) => (i === 0 ? size : 1));
-      const mask = empty(shape, { dtype: x.dtype, device: x.device }).bernoulli_(keep).div_(keep);
-      return x.mul(mask);
+      const shape = branch.shape.map((size, i) => (i === 0 ? size : 1));
+      const mask = empty(shape, { dtype: branch.dtype, device: branch.device }).bernoulli_(keep).div_(keep);
+      return x.addcmul(branch, mask);
     });
   }
 }

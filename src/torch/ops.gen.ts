@@ -150,6 +150,8 @@ const $stack = operator('aten::stack', '', ['tensors', 'dim']);
 const $where = operator('aten::where', 'self', ['condition', 'self', 'other']);
 const $einsum = operator('aten::einsum', '', ['equation', 'tensors', 'path']);
 const $linear = operator('aten::linear', '', ['input', 'weight', 'bias']);
+const $embedding = operator('aten::embedding', '', ['weight', 'indices', 'padding_idx', 'scale_grad_by_freq', 'sparse']);
+const $weightNorm = operator('aten::_weight_norm', '', ['v', 'g', 'dim']);
 const $layerNorm = operator('aten::layer_norm', '', ['input', 'normalized_shape', 'weight', 'bias', 'eps', 'cudnn_enable']);
 const $batchNorm = operator('aten::batch_norm', '', ['input', 'weight', 'bias', 'running_mean', 'running_var', 'training', 'momentum', 'eps', 'cudnn_enabled']);
 const $groupNorm = operator('aten::group_norm', '', ['input', 'num_groups', 'weight', 'bias', 'eps', 'cudnn_enabled']);
@@ -968,6 +970,16 @@ export function einsum(equation: string, tensors: readonly TensorBase[], options
 /** aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor */
 export function linear(input: TensorBase | Scalar, weight: TensorBase | Scalar, bias?: TensorBase | Scalar | null): Tensor {
   return new Tensor(call($linear, input, weight, bias) as Handle);
+}
+
+/** aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor */
+export function embedding(weight: TensorBase | Scalar, indices: TensorBase | Scalar, paddingIdx?: number | bigint, scaleGradByFreq?: boolean, sparse?: boolean): Tensor {
+  return new Tensor(call($embedding, weight, indices, paddingIdx, scaleGradByFreq, sparse) as Handle);
+}
+
+/** aten::_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor */
+export function weightNorm(v: TensorBase | Scalar, g: TensorBase | Scalar, dim?: number | bigint): Tensor {
+  return new Tensor(call($weightNorm, v, g, dim) as Handle);
 }
 
 /** aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor */

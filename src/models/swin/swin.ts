@@ -81,8 +81,8 @@ export class SwinBlock extends Module {
   /** x: [B, H, W, C] -> [B, H, W, C] */
   forward(x: Tensor, observe?: AttentionObserver): Tensor {
     return scope(() => {
-      const y = x.add(this.dropPath.forward(this.attend(this.norm1.forward(x), observe)));
-      return y.add(this.dropPath.forward(this.mlp.forward(this.norm2.forward(y))));
+      const y = this.dropPath.add(x, this.attend(this.norm1.forward(x), observe));
+      return this.dropPath.add(y, this.mlp.forward(this.norm2.forward(y)));
     });
   }
 

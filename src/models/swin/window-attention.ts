@@ -1,7 +1,7 @@
 /** Multi-head self-attention inside windows, with a learned bias for each relative position. */
 
 import { Buffer, drop, Linear, Module, Parameter, truncatedNormal } from '../../nn/index.js';
-import { scope, type Tensor, zeros } from '../../torch/index.js';
+import { embedding, scope, type Tensor, zeros } from '../../torch/index.js';
 import { relativePositionIndex } from '../layers/windows.js';
 
 export interface WindowAttentionOptions {
@@ -45,6 +45,7 @@ export class WindowAttention extends Module {
         .forward(x)
         .view([count, length, 3, numHeads, headDim])
         .permute([2, 0, 3, 1, 4])
+        .contiguous()
         .unbind(0); // each [count, heads, L, headDim]
       const scores = q.mul(headDim ** -0.5).matmul(k.transpose(-2, -1));
       const probabilities = this.biased(scores, mask).softmax(-1);
@@ -58,10 +59,8 @@ export class WindowAttention extends Module {
   /** scores: [B * windows, heads, L, L]; changed in place, nothing else needs them. */
   private biased(scores: Tensor, mask: Tensor | null): Tensor {
     const [count, heads, length] = scores.sizes(4);
-    const bias = this.relativePositionBiasTable
-      .indexSelect(0, this.relativePositionIndex.view([-1]))
-      .view([length, length, heads])
-      .permute([2, 0, 1]);
+    // As an embedding: its backward adds rows up in one loop, that of an index goes through them one by one.
+    const bias = embedding(this.relativePositionBiasTable, this.relativePositionIndex).permute([2, 0, 1]);
     if (mask === null) return scores.add_(bias);
     const windows = mask.shape[0];
     return scores

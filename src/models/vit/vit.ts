@@ -93,8 +93,8 @@ class VitBlock extends Module {
   /** x: [B, N, C] -> [B, N, C] */
   forward(x: Tensor, observe?: (probabilities: Tensor) => void): Tensor {
     return scope(() => {
-      const y = x.add(this.dropPath.forward(this.attn.forward(this.norm1.forward(x), observe)));
-      return y.add(this.dropPath.forward(this.mlp.forward(this.norm2.forward(y))));
+      const y = this.dropPath.add(x, this.attn.forward(this.norm1.forward(x), observe));
+      return this.dropPath.add(y, this.mlp.forward(this.norm2.forward(y)));
     });
   }
 }

@@ -1,0 +1,96 @@
+/** How long is one training step, beside the same step in plain PyTorch? Swin-T, both tasks, 2x224 + 8x96 crops. */
+
+import { cpus } from 'node:os';
+import { buildBackbone } from '../src/models/index.js';
+import { AdamW, paramGroups } from '../src/optim/index.js';
+import { DinoHead, HEAD_DEFAULTS, MultiCropNetwork, startTeacher, ViewRegionLoss } from '../src/ssl/index.js';
+import { type DType, manualSeed, randn, scope, setThreads } from '../src/torch/index.js';
+import { type StepState, trainStep } from '../src/train/step.js';
+import { median, Peer, table } from './peer.js';
+
+const LOCAL = 8;
+
+function build(outDim: number): StepState {
+  manualSeed(0);
+  const network = (dropPathRate: number) => {
+    const backbone = buildBackbone({ arch: 'swin_tiny', dropPathRate });
+    const head = () =>
+      new DinoHead({ inDim: backbone.featureDim, outDim, useBn: false, normLastLayer: true, ...HEAD_DEFAULTS });
+    return new MultiCropNetwork(backbone, head(), head());
+  };
+  const student = network(0.1);
+  const teacher = network(0);
+  startTeacher(teacher, student);
+  const loss = new ViewRegionLoss({
+    outDim,
+    warmupTeacherTemp: 0.04,
+    teacherTemp: 0.04,
+    warmupTeacherTempEpochs: 0,
+    nepochs: 1,
+  });
+  return { student, teacher, loss, optimizer: new AdamW(paramGroups(student)) };
+}
+
+/** A step of ours as a function that gives its seconds. */
+function ours(batch: number, outDim: number, precision: DType): () => number {
+  const state = build(outDim);
+  const crops = [randn([2 * batch, 3, 224, 224]).keep(), randn([LOCAL * batch, 3, 96, 96]).keep()];
+  const settings = {
+    epoch: 0,
+    lr: 1e-4,
+    weightDecay: 0.04,
+    momentum: 0.996,
+    clipGrad: 3,
+    freezeLastLayer: false,
+    precision,
+  };
+  return () => {
+    const start = process.hrtime.bigint();
+    const { taken } = scope(() => trainStep(state, [{ size: batch, crops }], 1, settings));
+    if (!taken) throw new Error('the loss is not finite');
+    return Number(process.hrtime.bigint() - start) / 1e9;
+  };
+}
+
+export async function trainStepBench(options: { batch: number; outDim: number; rounds: number }): Promise<void> {
+  const { batch, outDim, rounds } = options;
+  const threads = cpus().length;
+  setThreads(threads);
+  const peer = await Peer.start('train_step.py', { batch, local: LOCAL, outDim, threads });
+  const step = ours(batch, outDim, 'float32');
+  const mine: number[] = [];
+  const theirs: number[] = [];
+  let peerRss = 0;
+  for (let round = -1; round < rounds; round++) {
+    const own = step();
+    const { seconds, rss } = await peer.ask<{ seconds: number; rss: number }>('step');
+    peerRss = rss;
+    if (round < 0) continue; // warm-up
+    mine.push(own);
+    theirs.push(seconds);
+  }
+  await peer.stop();
+  const rss = process.resourceUsage().maxRSS * 1024;
+  const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(2);
+  const ratio = median(theirs.map((seconds, i) => seconds / mine[i]));
+  console.log(`Swin-T, views + regions, 2x224 + ${LOCAL}x96, out_dim ${outDim}, batch ${batch}, ${threads} threads`);
+  console.log(
+    table([
+      ['', 'seconds a step', 'peak memory (GB)'],
+      ['PyTorch fp32', median(theirs).toFixed(2), gigabytes(peerRss)],
+      ['esvit fp32', median(mine).toFixed(2), gigabytes(rss)],
+      ['ratio', `${ratio.toFixed(2)}x faster`, `${(rss / peerRss).toFixed(2)}x`],
+    ]),
+  );
+}
+
+const number = (name: string, fallback: number) => {
+  const at = process.argv.indexOf(`--${name}`);
+  return at < 0 ? fallback : Number(process.argv[at + 1]);
+};
+
+await trainStepBench({
+  batch: number('batch', 2),
+  outDim: number('out_dim', 65536),
+  rounds: number('rounds', 5),
+});
