@@ -45,11 +45,11 @@ export function randomResizedCrop(
         width: w,
       };
   }
-  return centredBox(height, width, ratio);
+  return fallbackBox(height, width, ratio);
 }
 
-/** Where no attempt fits (very long pictures, very small ones). */
-function centredBox(height: number, width: number, ratio: Range): Box {
+/** The box where no attempt fits (very long pictures, very small ones). */
+export function fallbackBox(height: number, width: number, ratio: Range): Box {
   let w = width;
   let h = height;
   if (width / height < ratio[0]) h = roundHalfEven(width / ratio[0]);

@@ -1,7 +1,7 @@
 /** From a path with pictures to batches: sources, sampling, crops, workers, photometric step. */
 
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
-export { type Box, drawPhotometric, randomResizedCrop } from './crop-draws.js';
+export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
 export { type CropBatch, type CropBatchGroup, CropLoader, type CropLoaderOptions } from './crop-loader.js';
 export {
   type CropGroup,

@@ -82,7 +82,7 @@ export function applyPhotometric(pixels: Tensor, draws: PhotometricDraws): Tenso
     );
     apply(
       rowsWhere((row) => draws.solarize[row] === 1),
-      solarize,
+      (part) => solarize(part),
     );
     return x;
   });
@@ -195,9 +195,9 @@ export function toGray(x: Tensor): Tensor {
   );
 }
 
-/** Pixels of 128 and more are inverted. */
-export function solarize(x: Tensor): Tensor {
-  return scope(() => where(x.lt(128), x, x.neg().add_(255)));
+/** Pixels of `threshold` and more are inverted. */
+export function solarize(x: Tensor, threshold = 128): Tensor {
+  return scope(() => where(x.lt(threshold), x, x.neg().add_(255)));
 }
 
 /** Radius of the box whose three passes approximate a Gaussian of this radius (Gwosdek et al. 2011). */
