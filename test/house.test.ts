@@ -1,7 +1,7 @@
 /** The rules of the house: who may import whom, how files look, and that the documents tell the truth. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -45,14 +45,30 @@ const GENERATED = 'src/torch/ops.gen.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
-/** All files that belong to the project: known to git, or new and not ignored. */
-const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-  cwd: root,
-  encoding: 'utf8',
-  maxBuffer: 1 << 28,
-})
-  .split('\0')
-  .filter((path) => path !== '' && existsSync(join(root, path)) && statSync(join(root, path)).isFile());
+/** All files that belong to the project: known to git, or new and not ignored; without git, all that is not built. */
+function listFiles(): string[] {
+  try {
+    const options = { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, stdio: 'pipe' } as const;
+    return execFileSync(
+      'git',
+      ['ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+      options,
+    ).split('\0');
+  } catch {
+    const built = /^(\.|(node_modules|build|dist|runs)$)/;
+    return readdirSync(root)
+      .filter((name) => !built.test(name))
+      .flatMap((name) =>
+        statSync(join(root, name)).isDirectory()
+          ? readdirSync(join(root, name), { recursive: true }).map((below) => posix.join(name, String(below)))
+          : [name],
+      );
+  }
+}
+
+const files = listFiles().filter(
+  (path) => path !== '' && existsSync(join(root, path)) && statSync(join(root, path)).isFile(),
+);
 
 const sources = files.filter((path) => /^src\/.*\.(ts|mts|mjs|js)$/.test(path));
 
