@@ -3,6 +3,10 @@
 import type { CommandTable } from './app.js';
 
 export const commands: CommandTable = {
+  golden: {
+    summary: 'Compare with numbers that the original code computed',
+    load: async () => (await import('./golden.js')).golden,
+  },
   'sample-data': {
     summary: 'Draw a labelled picture set of simple objects, by seed',
     load: async () => (await import('./sample-data.js')).sampleData,

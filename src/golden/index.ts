@@ -3,7 +3,7 @@
 import { messageOf } from '../errors.js';
 import { runArch } from './arch.js';
 import { runAugChain, runAugEval, runAugOp, runAugRrc } from './augmentation.js';
-import { type Check, failed, type GoldenCase, readManifest } from './case.js';
+import { type Check, failed, type GoldenCase } from './case.js';
 import { runCheckpoint } from './checkpoint.js';
 import { runGraph } from './graph.js';
 import { runKnn } from './knn.js';

@@ -2,8 +2,23 @@
 
 import type { DeepReadonly } from '../config/index.js';
 import { buildBackbone } from '../models/index.js';
-import { AdamW, GradScaler, Lars, type Optimizer, type ParamGroup, paramGroups, Sgd } from '../optim/index.js';
-import { DinoHead, HEAD_DEFAULTS, MultiCropNetwork, startTeacher, ViewLoss, ViewRegionLoss } from '../ssl/index.js';
+import {
+  AdamW,
+  GradScaler,
+  Lars,
+  type Optimizer,
+  type ParamGroup,
+  paramGroups,
+  Sgd,
+} from '../optim/index.js';
+import {
+  DinoHead,
+  HEAD_DEFAULTS,
+  MultiCropNetwork,
+  startTeacher,
+  ViewLoss,
+  ViewRegionLoss,
+} from '../ssl/index.js';
 import { type DType, manualSeed, setThreads } from '../torch/index.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
 import type { StepState } from './step.js';

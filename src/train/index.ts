@@ -1,5 +1,6 @@
 /** Pre-training: its options, its experiment files and the one configuration they settle to. */
 
+export { loadCheckpoint, loadPretrained, type Position, saveCheckpoint } from './checkpoint.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
 export {
   ORIGINAL_DEFAULTS,
@@ -11,3 +12,4 @@ export {
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';
+export { type StepBatch, type StepResult, type StepState, trainStep } from './step.js';

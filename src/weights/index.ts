@@ -1,0 +1,15 @@
+/** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
+
+export { readPth } from './pth.js';
+export { writePth } from './pth-write.js';
+export { readSafetensors, type SafeTensors, writeSafetensors } from './safetensors.js';
+export {
+  backboneState,
+  loadWeights,
+  readWeights,
+  stateDictOf,
+  toStateDict,
+  type WeightReport,
+  type Weights,
+} from './state-dict.js';
+export * from './values.js';
