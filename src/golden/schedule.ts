@@ -30,7 +30,9 @@ const functions = z.discriminatedUnion('function', [
   }),
 ]);
 
-const compareSchema = z.object({ value: z.object({ atol: z.number(), rtol: z.number().optional() }) });
+const compareSchema = z.object({
+  value: z.object({ atol: z.number().default(0), rtol: z.number().optional() }),
+});
 
 function values(config: z.output<typeof functions>): Float64Array {
   switch (config.function) {

@@ -198,13 +198,14 @@ class Run {
     const mine = new Map<string, Tensor>();
     for (const key of ['student', 'teacher', 'loss'] as const)
       for (const [name, value] of this.state[key].stateDict())
-        for (const side of key === 'loss' ? ['loss', 'dino_loss'] : [key]) mine.set(`${side}.${name}`, value);
-    for (const [name, atol] of Object.entries(tolerances)) {
+        mine.set(`${key === 'loss' ? 'dino_loss' : key}.${name}`, value);
+    for (const [name, golden] of expected) {
+      const atol = tolerances[name.replace(/^dino_loss\./, 'loss.')];
+      if (atol === undefined) continue; // whole-number buffers
       const value = mine.get(name);
-      const golden = expected.get(name) ?? expected.get(name.replace(/^loss\./, 'dino_loss.'));
       yield value === undefined
         ? failed(prefix + name, 'we have no such tensor')
-        : compareTensors(prefix + name, value, golden, atol);
+        : compareTensors(prefix + name, ...withoutKeyBias(name, value, golden), atol);
     }
   }
 
@@ -217,6 +218,19 @@ class Run {
     if (this.config.local_crops_number > 0) groups.push(group(2, 2 + this.config.local_crops_number));
     return groups;
   }
+}
+
+/**
+ * The exact gradient of the key bias is 0, and Adam makes steps of its rounding noise: the middle third of
+ * the bias of queries, keys and values says nothing.
+ */
+function withoutKeyBias(name: string, mine: Tensor, golden: Tensor): [Tensor, Tensor] {
+  if (!name.endsWith('attn.qkv.bias') || mine.numel !== golden.numel) return [mine, golden];
+  const outer = (bias: Tensor) => {
+    const [queries, , values] = bias.detach().chunk(3);
+    return cat([queries, values]);
+  };
+  return [outer(mine), outer(golden)];
 }
 
 function length(tensors: readonly Tensor[]): number {
@@ -233,7 +247,7 @@ function finalTensors(stored: ReadonlyMap<string, Tensor>): Map<string, Tensor> 
   return new Map(
     [...stored]
       .filter(([name]) => name.startsWith(prefix))
-      .map(([name, value]) => [name.slice(prefix.length), value]),
+      .map(([name, value]) => [name.slice(prefix.length).replace(/^loss\./, 'dino_loss.'), value]),
   );
 }
 
