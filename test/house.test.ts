@@ -189,7 +189,7 @@ describe('texts', () => {
     const wrong = texts
       .filter((path) => path !== 'package-lock.json')
       .flatMap((path) =>
-        [...read(path).matchAll(/\b(?:https?|ftp):\/\/([A-Za-z0-9.-]+)/g)].map(([, host]) => ({
+        [...read(path).matchAll(/\b(?:https?|ftp):\/\/([A-Za-z0-9.-]*[A-Za-z0-9])/g)].map(([, host]) => ({
           path,
           host,
         })),
