@@ -15,9 +15,9 @@ export function say(line) {
   process.stderr.write(`setup: ${line}\n`);
 }
 
-/** Says what is done, does it, and says how long it took. */
-export async function timed(what, work) {
-  say(`${what} ...`);
+/** Says what is done, does it, and says how long it took. `about` is said beforehand. */
+export async function timed(what, work, about = '') {
+  say(`${what}${about} ...`);
   const started = performance.now();
   const result = await work();
   say(`${what}: done in ${((performance.now() - started) / 1000).toFixed(1)} s`);

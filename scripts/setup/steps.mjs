@@ -104,14 +104,15 @@ async function buildAddon({ libtorch }, env) {
     `--CDESVIT_TORCH_LIB=${libtorch.lib}`,
     `--CDESVIT_CXX11_ABI=${libtorch.abi}`,
   ];
-  await timed(`building the native addon for libtorch ${libtorch.version} (a minute or two)`, async () => {
+  const build = async () => {
     for (const command of ['configure', 'build']) {
       const ok = await run('build.log', process.execPath, [tool, command, ...common], {
         append: command === 'build',
       });
       if (!ok) throw buildFailure();
     }
-  });
+  };
+  await timed(`building the native addon for libtorch ${libtorch.version}`, build, ' (a minute or two)');
 }
 
 function buildFailure() {
