@@ -87,7 +87,7 @@ export function checkCmake() {
 
 /**
  * What the system's libtorch still lacks, as Debian packages. Its matrix products are those of whatever stands
- * behind libblas.so.3: the reference library there is some 40 times slower than OpenBLAS.
+ * behind libblas.so.3: the reference library there is tens of times slower than OpenBLAS.
  */
 export function missingBesideSystem(libtorch) {
   const missing = [];
@@ -166,6 +166,6 @@ async function fetchTo(archive) {
 }
 
 export function warnReferenceBlas() {
-  say('WARNING: libtorch would use the reference BLAS, which makes training some 40 times slower.');
+  say('WARNING: libtorch would use the reference BLAS, whose matrix products are tens of times slower.');
   say('WARNING: install OpenBLAS: apt-get install libopenblas0-pthread');
 }

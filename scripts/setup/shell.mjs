@@ -56,16 +56,16 @@ export function ask(program, ...args) {
 const children = new Set();
 
 /** Runs a program with all it prints going to `.cache/<log>`; true if it succeeded. */
-export async function run(log, program, args, { append = false, env = {} } = {}) {
+export async function run(log, program, args, { append = false } = {}) {
   mkdirSync(cache, { recursive: true });
   const file = openSync(logPath(log), append ? 'a' : 'w');
   try {
     const child = spawn(program, args, {
       cwd: root,
       stdio: ['ignore', file, file],
-      env: { ...process.env, ...env },
+      detached: true, // a process group of its own, so that its compilers can be stopped with it
     });
-    children.add(child);
+    if (child.pid !== undefined) children.add(child);
     return await new Promise((resolve) => {
       child.on('error', () => resolve(false));
       child.on('close', (code) => {
@@ -80,7 +80,12 @@ export async function run(log, program, args, { append = false, env = {} } = {})
 
 /** An interrupted set-up takes what it started with it. */
 export function stopChildren() {
-  for (const child of children) child.kill('SIGTERM');
+  for (const { pid } of children)
+    try {
+      process.kill(-pid, 'SIGTERM');
+    } catch {
+      // It has ended by itself.
+    }
 }
 
 export function logPath(log) {

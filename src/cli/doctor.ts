@@ -219,10 +219,12 @@ function loadedFile(pattern: RegExp): string | undefined {
   return maps.match(/\/\S+\.so[.\d]*$/gm)?.find((file) => pattern.test(basename(file)));
 }
 
+const FAST_BLAS = /openblas|atlas|mkl|blis|nvpl|armpl/;
+
 /** The matrix library that is in this process now: its file, or undefined if it is a part of libtorch. */
 function loadedBlas(): string | undefined {
-  // libblas.so may be a mere door to one of the others, so it comes last.
-  return loadedFile(/openblas|mkl_core|mkl_rt|libblis|libnvpl_blas|libarmpl/) ?? loadedFile(/^libblas\.so/);
+  // libblas.so first: another one may be here for LAPACK only. The folder of a libblas.so tells whose it is.
+  return loadedFile(/^libblas\.so/) ?? loadedFile(FAST_BLAS);
 }
 
 export function blasFinding(info: TorchDescription, library: string | undefined, rates: Rates): Finding {
@@ -231,13 +233,13 @@ export function blasFinding(info: TorchDescription, library: string | undefined,
   const text = `${library ?? own}: ${rates.float32.toFixed(0)} GFLOP/s in fp32 on ${rates.threads} threads`;
   const facts = { library, mkl: info.mkl, gflops: rates.float32, threads: rates.threads };
   if (perCore >= SLOW_GFLOPS_PER_CORE) return { name: 'BLAS', status: 'ok', text, facts };
-  const isReference = library !== undefined && /\/libblas\.so/.test(library);
+  const isReference = library !== undefined && !FAST_BLAS.test(library);
   return {
     name: 'BLAS',
     status: 'warning',
     text: `${text}, which is slow`,
     cure: isReference
-      ? 'this is the reference BLAS, many times slower than need be; install OpenBLAS: apt-get install libopenblas0-pthread'
+      ? 'this is the reference BLAS, tens of times slower than need be; install OpenBLAS: apt-get install libopenblas0-pthread'
       : 'matrix products are slow; is the machine busy, or are OMP_NUM_THREADS or a CPU limit in the way?',
     facts,
   };

@@ -1,0 +1,111 @@
+/** What the doctor finds: on this machine, and on machines that lack something. */
+
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  bfloat16Finding,
+  blasFinding,
+  deviceFinding,
+  doctor,
+  type Finding,
+  libtorchFinding,
+  memoryFinding,
+  nodeFinding,
+} from '../../src/cli/doctor.js';
+import { torchInfo } from '../../src/torch/index.js';
+import { run } from './harness.js';
+
+const info = torchInfo();
+const rates = { threads: 2, float32: 160, bfloat16: 371 };
+
+afterEach(() => {
+  process.exitCode = undefined;
+});
+
+describe('esvit doctor', () => {
+  it('finds this machine able', async () => {
+    const { code, out } = await run(doctor, 'doctor');
+    expect(code).toBe(0);
+    for (const name of ['Node', 'libtorch', 'addon', 'devices', 'BLAS', 'bf16', 'memory', 'disk', 'images'])
+      expect(out).toMatch(new RegExp(`^.{9}${name} `, 'm'));
+    expect(out).not.toContain('BROKEN');
+  });
+
+  it('gives the same to programs', async () => {
+    const { out } = await run(doctor, 'doctor', '--json');
+    const { ok, findings } = JSON.parse(out) as { ok: boolean; findings: Finding[] };
+    expect(ok).toBe(true);
+    const facts = (name: string) => findings.find((finding) => finding.name === name)?.facts;
+    expect(facts('Node')).toEqual({ version: process.versions.node });
+    expect(facts('libtorch')?.version).toBe(info.version);
+    expect(facts('BLAS')?.gflops).toBeGreaterThan(0);
+    expect(facts('bf16')?.gflops).toBeGreaterThan(0);
+  });
+});
+
+describe('a finding', () => {
+  it('is an old Node', () => {
+    expect(nodeFinding('18.19.0')).toMatchObject({ status: 'broken' });
+    expect(nodeFinding('22.1.0')).toMatchObject({ status: 'ok' });
+  });
+
+  it('is the slow BLAS, with its cure', () => {
+    const reference = '/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0';
+    const slow = { ...rates, float32: 6 };
+    expect(blasFinding(info, reference, slow)).toMatchObject({
+      status: 'warning',
+      cure: expect.stringContaining('apt-get install libopenblas0-pthread'),
+    });
+    const fast = '/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3';
+    expect(blasFinding(info, fast, slow).cure).toContain('is the machine busy');
+    expect(blasFinding(info, fast, rates).status).toBe('ok');
+    expect(blasFinding({ ...info, mkl: true }, undefined, rates).text).toContain('MKL, inside libtorch');
+  });
+
+  it('is bf16 that is worth it, or emulated', () => {
+    expect(bfloat16Finding(new Set(['avx512_bf16']), rates)).toMatchObject({
+      status: 'ok',
+      text: '371 GFLOP/s, 2.3 x fp32 (the CPU has avx512_bf16)',
+    });
+    const emulated = bfloat16Finding(new Set(['avx2']), { ...rates, bfloat16: 40 });
+    expect(emulated.status).toBe('note');
+    expect(emulated.text).toContain('(emulated: the CPU has no bf16); fp32 is the better choice');
+  });
+
+  it('is a GPU that lies idle', () => {
+    const cpuOnly = { ...info, cudaDevices: 0 };
+    expect(deviceFinding(cpuOnly, false).status).toBe('ok');
+    expect(deviceFinding(cpuOnly, true)).toMatchObject({
+      status: 'warning',
+      cure: expect.stringContaining('npm run setup -- --find'),
+    });
+    expect(deviceFinding({ ...info, cudaDevices: 2, cudnn: true }, true)).toMatchObject({
+      status: 'ok',
+      text: expect.stringContaining('CUDA 2 with cuDNN'),
+    });
+  });
+
+  it('is a libtorch that moved, changed or was never chosen', () => {
+    const libtorch = { source: 'system', why: 'because', version: info.version, lib: '/usr', cuda: false };
+    expect(libtorchFinding({ libtorch }, info)).toMatchObject({
+      status: 'ok',
+      text: `${info.version} (CPU) in /usr: because`,
+    });
+    expect(libtorchFinding({ libtorch: { ...libtorch, version: '9.9.9' } }, info).status).toBe('warning');
+    expect(libtorchFinding({ libtorch: { ...libtorch, lib: '/nowhere' } }, info).status).toBe('broken');
+    expect(libtorchFinding(undefined, info, '/opt/torch/lib/libtorch_cpu.so')).toMatchObject({
+      status: 'note',
+      text: `${info.version} in /opt/torch/lib; set-up has not recorded a choice.`,
+    });
+    expect(libtorchFinding(undefined, undefined).status).toBe('broken');
+  });
+
+  it('is little memory, also by a limit', () => {
+    const GiB = 2 ** 30;
+    expect(memoryFinding(64 * GiB, GiB, undefined).status).toBe('ok');
+    expect(memoryFinding(64 * GiB, GiB, Number.MAX_SAFE_INTEGER).status).toBe('ok');
+    expect(memoryFinding(64 * GiB, GiB, 2 * GiB)).toMatchObject({
+      status: 'warning',
+      text: '2.0 GiB (limit; the machine has 64.0 GiB), 1.0 GiB free',
+    });
+  });
+});
