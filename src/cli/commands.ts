@@ -3,6 +3,18 @@
 import type { CommandTable } from './app.js';
 
 export const commands: CommandTable = {
+  train: {
+    summary: 'Pre-train a vision transformer on pictures without labels',
+    load: async () => (await import('./train.js')).train,
+  },
+  'eval-knn': {
+    summary: 'Weighted k-NN accuracy of frozen features',
+    load: async () => (await import('./eval-knn.js')).evalKnn,
+  },
+  doctor: {
+    summary: 'Show what was found on this machine, and what to cure',
+    load: async () => (await import('./doctor.js')).doctor,
+  },
   golden: {
     summary: 'Compare with numbers that the original code computed',
     load: async () => (await import('./golden.js')).golden,

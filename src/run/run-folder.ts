@@ -60,10 +60,6 @@ export class RunFolder {
     return join(this.path, METRICS);
   }
 
-  get badImagesPath(): string {
-    return join(this.path, BAD_IMAGES);
-  }
-
   writeConfig(config: object): void {
     writeFileAtomic(join(this.path, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
   }
@@ -103,6 +99,11 @@ export class RunFolder {
   rewind(position: { epoch: number; iteration: number }): void {
     this.keepLines(LOG, (entry) => Number(entry.epoch) < position.epoch);
     this.keepLines(METRICS, (entry) => Number(entry.iteration) < position.iteration);
+  }
+
+  /** A line to bad-images.txt, once for each picture. */
+  badImage(key: string, reason: string): void {
+    this.append(BAD_IMAGES, `${key}\t${reason}\n`);
   }
 
   finish(summary: object): void {

@@ -82,7 +82,9 @@ export function buildNetwork(config: Config, options: { dropPathRate?: number })
       outDim: config.out_dim,
       useBn: config.use_bn_in_head,
       normLastLayer: config.norm_last_layer,
-      ...HEAD_DEFAULTS,
+      nlayers: HEAD_DEFAULTS.nlayers,
+      hiddenDim: config.head_hidden_dim,
+      bottleneckDim: config.head_bottleneck_dim,
     });
   return new MultiCropNetwork(backbone, head(), config.use_dense_prediction ? head() : null);
 }

@@ -1,7 +1,10 @@
 /** Pre-training: its options, its experiment files and the one configuration they settle to. */
 
+export { buildState, precisionOf } from './build.js';
 export { loadCheckpoint, loadPretrained, type Position, saveCheckpoint } from './checkpoint.js';
+export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
+export { isBf16Fast, measureFacts } from './facts.js';
 export {
   ORIGINAL_DEFAULTS,
   type TrainOptionName,
@@ -9,6 +12,7 @@ export {
   trainAliases,
   trainOptions,
 } from './options.js';
+export { type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';

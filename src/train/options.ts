@@ -58,6 +58,9 @@ export const ORIGINAL_DEFAULTS = {
   local_rank: 0,
   // Not flags there, but fixed in its code.
   global_crops_size: 224,
+  head_hidden_dim: 2048,
+  head_bottleneck_dim: 256,
+  blur_radius: [0.1, 2],
 } as const;
 
 type OriginalName = keyof typeof ORIGINAL_DEFAULTS;
@@ -131,6 +134,16 @@ export const trainOptions = z.strictObject({
     "Keep the norm of the heads' last layer at 1: more stable, slightly less accurate",
   ),
   use_bn_in_head: model.fixed('use_bn_in_head', bool(), 'Batch normalisation in the projection heads'),
+  head_hidden_dim: model.auto(
+    'head_hidden_dim',
+    count(),
+    'Width of the hidden layers of the projection heads',
+  ),
+  head_bottleneck_dim: model.auto(
+    'head_bottleneck_dim',
+    count(),
+    'Width of the projection heads before their last layer',
+  ),
   use_dense_prediction: model.auto('use_dense_prediction', bool(), 'Match regions as well as views'),
 
   momentum_teacher: teacher.auto(
@@ -200,6 +213,11 @@ export const trainOptions = z.strictObject({
     "Least and greatest share of the picture's area in a local crop",
   ),
 
+  blur_radius: augmentation.auto(
+    'blur_radius',
+    scale(),
+    'Least and greatest radius of the blur, in pixels; small pictures need less',
+  ),
   aug_opt: augmentation.fixed(
     'aug_opt',
     z.enum(['dino_aug', 'deit_aug', 'mocov2_aug', 'basic_aug']),

@@ -94,7 +94,7 @@ class Resolver {
       model,
       ...crops,
       local_crops: localCrops(crops.local_crops_number, crops.local_crops_size),
-      ...this.head(),
+      ...this.head(device),
       batch_size_per_gpu: batch,
       epochs,
       ...learning,
@@ -192,6 +192,7 @@ class Resolver {
         why,
       ]),
       local_crops_scale: this.pick('local_crops_scale', () => [[...choice.localScale], why]),
+      blur_radius: this.pick('blur_radius', () => [[...choice.blurRadius], why]),
     };
   }
 
@@ -281,10 +282,18 @@ class Resolver {
     });
   }
 
-  private head() {
+  private head(device: 'cpu' | 'cuda') {
     const { images } = this.facts;
     return {
       out_dim: this.pick('out_dim', () => [small.lookUp(small.OUT_DIM, images), `${images} pictures`]),
+      head_hidden_dim: this.pick('head_hidden_dim', () => [
+        small.HEAD[device].hidden,
+        `on a ${device === 'cpu' ? 'CPU' : 'GPU'}`,
+      ]),
+      head_bottleneck_dim: this.pick('head_bottleneck_dim', () => [
+        small.HEAD[device].bottleneck,
+        `on a ${device === 'cpu' ? 'CPU' : 'GPU'}`,
+      ]),
       norm_last_layer: this.pick('norm_last_layer', () => [true, 'more stable']),
       use_dense_prediction: this.pick('use_dense_prediction', () => [
         small.DENSE,

@@ -44,6 +44,12 @@ export const LEARNING_RATE: Table<number> = [
 ];
 export const WARMUP_SHARE = 0.1;
 
+/** Widths of the projection heads: the original's are larger than a small backbone itself. */
+export const HEAD = {
+  cpu: { hidden: 512, bottleneck: 128 },
+  cuda: { hidden: 2048, bottleneck: 256 },
+} as const;
+
 export const BATCH = { cpu: 64, cuda: { small: 256, large: 64 } } as const;
 /** CPU memory under which a batch of 64 is too much, in bytes, and the batch there. */
 export const LITTLE_MEMORY = { bytes: 4 * 2 ** 30, batch: 32 } as const;
@@ -55,10 +61,11 @@ export interface CropChoice {
   readonly localNumber: number;
   readonly globalScale: readonly [number, number];
   readonly localScale: readonly [number, number];
+  readonly blurRadius: readonly [number, number];
 }
 
-const TINY_SCALES = { globalScale: [0.4, 1], localScale: [0.1, 0.4] } as const;
-const SCALES = { globalScale: [0.4, 1], localScale: [0.05, 0.4] } as const;
+const TINY_SCALES = { globalScale: [0.4, 1], localScale: [0.1, 0.4], blurRadius: [0.1, 0.6] } as const;
+const SCALES = { globalScale: [0.4, 1], localScale: [0.05, 0.4], blurRadius: [0.1, 2] } as const;
 
 export const CROPS: Readonly<Record<'cpu' | 'cuda', Table<CropChoice>>> = {
   cpu: [

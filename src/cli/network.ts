@@ -1,0 +1,134 @@
+/** The network that a command works on: from a run folder, or from an architecture and a file of weights. */
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../errors.js';
+import type { Backbone } from '../models/index.js';
+import type { Io } from './command.js';
+
+const positive = () => z.number().int().min(1);
+
+/** Flags of every command that runs a trained network. */
+export const networkOptions = {
+  run: z.string().optional().describe('Run folder of esvit train: its network and its newest weights'),
+  cfg: z.string().optional().describe('YAML file of the experiment that says which network'),
+  arch: z.string().optional().describe('Architecture, e.g. swin_tiny'),
+  patch_size: positive().default(16).describe('Side of a patch, for plain vision transformers only'),
+  pretrained_weights: z
+    .string()
+    .optional()
+    .describe('File of weights (.pth, .safetensors); without it: untrained'),
+  checkpoint_key: z
+    .string()
+    .default('teacher')
+    .describe("Part of the checkpoint: 'teacher', 'student', 'state_dict'"),
+  image_size: positive()
+    .optional()
+    .describe('Side of the pictures shown (default: as in training, else 224)'),
+  batch_size: positive().default(64).describe('Pictures at a time'),
+  workers: z.number().int().min(0).default(1).describe('Threads that decode'),
+  device: z.enum(['auto', 'cpu', 'cuda']).default('auto').describe('Where to compute'),
+  threads: positive().optional().describe('Threads that compute (automatic: all cores)'),
+} as const;
+
+const shape = z.strictObject(networkOptions);
+
+export interface LoadedNetwork {
+  backbone: Backbone;
+  imageSize: number;
+  device: 'cpu' | 'cuda';
+  /** in words, for people */
+  description: string;
+}
+
+const modelSchema = z.looseObject({
+  model: z.object({
+    arch: z.string(),
+    name: z.string().optional(),
+    spec: z.record(z.string(), z.unknown()).optional(),
+  }),
+  global_crops_size: z.number(),
+  patch_size: z.number(),
+});
+
+/** Builds and fills the backbone that the flags name. It is in evaluation mode. */
+export async function loadNetwork(options: z.output<typeof shape>, io: Io): Promise<LoadedNetwork> {
+  const { torchInfo } = await import('../torch/index.js');
+  const { buildBackbone } = await import('../models/index.js');
+  const { backboneState, loadWeights, readWeights } = await import('../weights/index.js');
+  const cuda = torchInfo().cudaDevices > 0;
+  if (options.device === 'cuda' && !cuda)
+    throw new UserError('environment', '--device cuda: no CUDA device can be used here; see esvit doctor.');
+  const device = options.device === 'auto' ? (cuda ? 'cuda' : 'cpu') : options.device;
+  const { build, imageSize, weights } =
+    options.run === undefined ? await fromFlags(options) : fromRun(options.run, options);
+  const backbone = buildBackbone(build);
+  if (weights === undefined) {
+    io.warn('No --pretrained_weights: the network is untrained.');
+  } else {
+    const { state, key } = readWeights(
+      weights,
+      weights.endsWith('.pth') ? options.checkpoint_key : undefined,
+    );
+    const report = loadWeights(backbone, backboneState(state), weights);
+    const parts = [`${report.used} tensors used`];
+    if (report.missing.length > 0) parts.push(`${report.missing.length} missing (${report.missing[0]} …)`);
+    if (report.unexpected.length > 0)
+      parts.push(`${report.unexpected.length} unexpected (${report.unexpected[0]} …)`);
+    if (report.mismatched.length > 0)
+      parts.push(`${report.mismatched.length} of another shape (${report.mismatched[0]})`);
+    io.log(`${weights}${key === null ? '' : `, ${key}`}: ${parts.join(', ')}.`);
+  }
+  backbone.to({ device }).eval();
+  return { backbone, imageSize, device, description: build.arch };
+}
+
+interface Plan {
+  build: Parameters<typeof import('../models/index.js').buildBackbone>[0];
+  imageSize: number;
+  weights: string | undefined;
+}
+
+function fromRun(run: string, options: z.output<typeof shape>): Plan {
+  const path = join(run, 'config.json');
+  if (!existsSync(path))
+    throw new UserError('usage', `${run} is no run folder: there is no config.json in it. Check --run.`);
+  const {
+    model,
+    global_crops_size: imageSize,
+    patch_size: patchSize,
+  } = modelSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const weights = options.pretrained_weights ?? join(run, 'checkpoint.pth');
+  if (!existsSync(weights))
+    throw new UserError('usage', `There is no checkpoint in ${run} yet; train it first.`);
+  return {
+    build: {
+      arch: model.spec === undefined ? model.arch : (model.name ?? model.arch),
+      ...(model.spec !== undefined && { spec: model.spec }),
+      imgSize: imageSize,
+      patchSize,
+    },
+    imageSize,
+    weights,
+  };
+}
+
+async function fromFlags(options: z.output<typeof shape>): Promise<Plan> {
+  const { loadExperiment } = await import('../train/index.js');
+  const { NAME: name, SPEC: spec } = (options.cfg === undefined ? {} : loadExperiment(options.cfg).value)
+    .MODEL ?? { NAME: undefined, SPEC: undefined };
+  const arch = options.arch ?? name;
+  if (arch === undefined) throw new UserError('usage', 'Which network? Give --run, or --arch, or --cfg.');
+  const imageSize = options.image_size ?? 224;
+  return {
+    build: {
+      arch: spec === undefined ? arch : (name ?? arch),
+      ...(spec !== undefined && { spec: structuredClone(spec) as Record<string, unknown> }),
+      imgSize: imageSize,
+      patchSize: options.patch_size,
+    },
+    imageSize,
+    weights: options.pretrained_weights,
+  };
+}

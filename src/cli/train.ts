@@ -1,0 +1,227 @@
+/** `esvit train`: pre-training on pictures without labels. */
+
+import { join } from 'node:path';
+import type { ImageSource } from '../data/index.js';
+import { UserError } from '../errors.js';
+import type { RunFolder as Folder } from '../run/index.js';
+import type { KnnSources, PretrainEvents, PretrainResult, Resolution } from '../train/index.js';
+import { trainAliases, trainOptions } from '../train/options.js';
+import { defineCommand, type Io, type Progress } from './command.js';
+
+export const train = defineCommand({
+  name: 'train',
+  summary: 'Pre-train a vision transformer on pictures without labels',
+  examples: [
+    'esvit train --data_path pictures',
+    'esvit train --data_path pictures --epochs 20 --output_dir runs/first',
+    'esvit train --cfg configs/swin/swin_tiny_w7.yaml --data_path imagenet/train --use_dense_prediction True MODEL.SPEC.DROP_PATH_RATE 0.2',
+  ],
+  options: trainOptions,
+  aliases: trainAliases,
+  overrides: true,
+  async run(options, io, { given, overrides }) {
+    const { loadExperiment, measureFacts, pretrain, readRequest, resolveTrainConfig } = await import(
+      '../train/index.js'
+    );
+    const { openImages, imageLayout } = await import('../data/index.js');
+    const { RunFolder } = await import('../run/index.js');
+
+    const { value: experiment, unused } = loadExperiment(options.cfg, overrides);
+    if (unused.length > 0) io.log(`Not read by pre-training: ${unused.join(', ')}.`);
+    const request = readRequest(options, given, experiment);
+    const { data_path: path, zip_mode: isZip } = request.options;
+    if (path === undefined || path === '')
+      throw new UserError('usage', '--data_path is missing; give the folder that holds the pictures.');
+    const layout = isZip ? { layout: 'zip' as const } : {};
+    const source = await openImages(path, layout);
+    const opened: ImageSource[] = [source];
+    let folder: Folder | undefined;
+    try {
+      const resolution = resolveTrainConfig(request, experiment, await measureFacts(source));
+      const { config } = resolution;
+      folder = RunFolder.open(config.output_dir);
+      prepareFolder(folder, config, io);
+      describe(resolution, source, folder.status === 'interrupted', io);
+      folder.writeConfig(config);
+
+      let knn: KnnSources | undefined;
+      if (config.knn_every > 0) {
+        const hasVal = imageLayout(path).splits.includes('val');
+        const queries = hasVal
+          ? await openImages(path, { ...layout, split: 'val', classes: source.classes })
+          : source;
+        if (queries !== source) opened.push(queries);
+        else
+          io.warn(
+            'There is no val split: k-NN classifies training pictures, each with itself as a neighbour.',
+          );
+        knn = { bank: source, queries };
+      }
+      const watch = new Watch(io, config.out_dim);
+      const release = io.onInterrupt((signal) => watch.interrupt(signal));
+      try {
+        const result = await pretrain(config, source, folder, watch.events, knn);
+        watch.stop();
+        conclude(result, folder.path, io);
+        return { ...result, output_dir: folder.path };
+      } finally {
+        watch.stop();
+        release();
+      }
+    } finally {
+      folder?.close();
+      for (const one of opened) one.close();
+    }
+  },
+});
+
+/** Fields whose change would make the rest of a run another run. */
+const FIXED = [
+  'model',
+  'out_dim',
+  'use_dense_prediction',
+  'use_bn_in_head',
+  'head_hidden_dim',
+  'head_bottleneck_dim',
+  'norm_last_layer',
+  'optimizer',
+  'batch_size_per_gpu',
+  'accumulate',
+  'batches_per_epoch',
+  'world_size',
+  'global_crops_size',
+  'global_crops_scale',
+  'local_crops',
+  'local_crops_scale',
+  'seed',
+] as const;
+
+/** Refuses to overwrite what is finished, or to go on with something else than was begun. */
+function prepareFolder(folder: Folder, config: Resolution['config'], io: Io): void {
+  const { status, path } = folder;
+  const earlier = folder.readConfig();
+  if (status === 'finished') {
+    if (Number(earlier?.epochs) >= config.epochs || config.resume === 'never')
+      throw new UserError(
+        'training',
+        `the run in ${path} is finished. Choose another --output_dir, or raise --epochs above ${earlier?.epochs} to train it for longer.`,
+      );
+    folder.reopen();
+  }
+  if (folder.status === 'fresh') return;
+  if (config.resume === 'never')
+    throw new UserError(
+      'training',
+      `${path} holds an interrupted run. Leave out --resume never to go on with it, or choose another --output_dir.`,
+    );
+  if (earlier === undefined) return;
+  for (const name of FIXED) {
+    const before = JSON.stringify(earlier[name]);
+    const now = JSON.stringify(config[name]);
+    if (before !== undefined && before !== now)
+      throw new UserError(
+        'config',
+        `the interrupted run in ${path} has ${name} ${before}, now it is ${now}. Give the same settings to go on, or another --output_dir to begin anew.`,
+      );
+  }
+  io.log(`Going on with the run in ${path}.`);
+}
+
+/** The settings that were chosen, with their reasons. */
+function describe(
+  { config, reasons, notes }: Resolution,
+  source: ImageSource,
+  isResumed: boolean,
+  io: Io,
+): void {
+  io.log(`${source.length} pictures: ${source.description}.`);
+  if (!isResumed) {
+    const rows = Object.entries(reasons).map(([name, reason]) => {
+      const value = name === 'arch' ? config.model : config[name as keyof typeof config];
+      return [name, typeof value === 'object' ? JSON.stringify(value) : String(value), reason];
+    });
+    const widths = [0, 1].map((column) =>
+      Math.min(40, Math.max(0, ...rows.map((row) => row[column].length))),
+    );
+    for (const [name, value, reason] of rows)
+      io.log(`  ${name.padEnd(widths[0])}  ${value.padEnd(widths[1])}  (${reason})`);
+  }
+  io.log(
+    `Device ${config.device}, ${config.precision}, ${config.threads} threads, ${config.num_workers} loading; run folder ${config.output_dir}`,
+  );
+  for (const note of notes) io.warn(note);
+}
+
+function conclude(result: PretrainResult, path: string, io: Io): void {
+  const speed = `${result.imagesPerSecond.toFixed(1)} images/s`;
+  for (const { k, top1 } of result.knn ?? [])
+    io.out(`k-NN accuracy of the teacher, k = ${k}: ${top1.toFixed(2)}%`);
+  if (result.badImages > 0)
+    io.warn(`${result.badImages} pictures could not be read; ${join(path, 'bad-images.txt')} names them.`);
+  const checkpoint = join(path, 'checkpoint.pth');
+  io.out(
+    result.status === 'finished'
+      ? `Finished after ${result.steps} iterations (${speed}); the weights are in ${checkpoint}.`
+      : `Ended after ${result.steps} iterations, since ${result.reason} (${speed}); the same command goes on from ${checkpoint}.`,
+  );
+}
+
+/** Shows a run as it goes, and passes on the wish to end it. */
+class Watch {
+  private bar: Progress | undefined;
+  private signal: string | undefined;
+  private verdict = '';
+
+  constructor(
+    private readonly io: Io,
+    private readonly outDim: number,
+  ) {}
+
+  interrupt(signal: string): void {
+    this.signal = signal;
+    this.io.log('Saving, then ending; once more ends at once.');
+  }
+
+  stop(): void {
+    this.bar?.stop();
+  }
+
+  readonly events: PretrainEvents = {
+    onStart: ({ total, resumedAt, parameters }) => {
+      this.io.log(`Backbone of ${(parameters / 1e6).toFixed(1)} M parameters; ${total} iterations.`);
+      this.bar = this.io.progress(total, { label: 'training', unit: 'iterations', start: resumedAt });
+    },
+    onStep: ({ done, epoch, loss, lr, images, dataWait, memory }) => {
+      this.images += images;
+      const seconds = (performance.now() - this.since) / 1000;
+      this.bar?.update(done, {
+        epoch,
+        loss: `${loss.toFixed(3)} of ln ${Math.log(this.outDim).toFixed(2)}`,
+        lr: lr.toExponential(1),
+        'images/s': (this.images / seconds).toFixed(1),
+        waiting: `${(100 * dataWait).toFixed(0)}%`,
+        memory: `${(memory / 1e9).toFixed(1)} GB`,
+        ...(this.verdict !== '' && { health: this.verdict }),
+      });
+    },
+    onHealth: (health, { verdict, hint }, { done }) => {
+      if (verdict !== this.verdict && verdict !== 'healthy' && hint !== '')
+        this.io.warn(
+          `Iteration ${done}: ${verdict} (teacher entropy ${health.teacherEntropy.toFixed(2)}, feature rank ${health.effectiveRank.toFixed(0)}); ${hint}.`,
+        );
+      this.verdict = verdict;
+    },
+    onEpoch: (entry) => {
+      const knn = Object.entries(entry).filter(([name]) => name.startsWith('knn'));
+      if (knn.length === 0) return;
+      this.io.log(
+        `Epoch ${entry.epoch}: ${knn.map(([name, value]) => `${name} ${Number(value).toFixed(2)}%`).join(', ')}`,
+      );
+    },
+    onNote: (line) => this.io.warn(line),
+    stopReason: () => (this.signal === undefined ? undefined : `${this.signal} came`),
+  };
+
+  private images = 0;
+  private readonly since = performance.now();
+}

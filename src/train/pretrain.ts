@@ -1,0 +1,392 @@
+/** Pre-training: the loop, from pictures to checkpoints. */
+
+import type { DeepReadonly } from '../config/index.js';
+import {
+  applyPhotometric,
+  type CropBatch,
+  CropLoader,
+  cacheFor,
+  dinoPlan,
+  type ImageSource,
+  normalise,
+  toPlanes,
+} from '../data/index.js';
+import { UserError } from '../errors.js';
+import type { KnnResult } from '../eval/index.js';
+import type { LogEntry, RunFolder } from '../run/index.js';
+import { type Diagnosis, diagnose, type Health, measureHealth } from '../ssl/index.js';
+import { scope, type Tensor } from '../torch/index.js';
+import { buildState } from './build.js';
+import { loadCheckpoint, loadPretrained, type Position, saveCheckpoint } from './checkpoint.js';
+import { evaluateTeacher, type KnnSources } from './evaluate.js';
+import type { ResolvedTrainConfig } from './resolved-config.js';
+import { stepSettings, stepsPerEpoch } from './schedules.js';
+import { type StepBatch, type StepResult, type StepState, trainStep } from './step.js';
+
+type Config = DeepReadonly<ResolvedTrainConfig>;
+
+/** One step, for those who watch. */
+export interface StepReport {
+  /** steps done, this one included, and those of the whole run */
+  done: number;
+  total: number;
+  epoch: number;
+  loss: number;
+  lr: number;
+  /** pictures seen in this step */
+  images: number;
+  /** share of the time since the start that was spent waiting for data */
+  dataWait: number;
+  /** resident memory in bytes */
+  memory: number;
+}
+
+export interface PretrainEvents {
+  /** before the first step; `resumedAt` counts the steps of an earlier start */
+  onStart?(info: { total: number; resumedAt: number; parameters: number }): void;
+  onStep?(report: StepReport): void;
+  onHealth?(health: Health, diagnosis: Diagnosis, report: StepReport): void;
+  onEpoch?(entry: LogEntry): void;
+  onNote?(line: string): void;
+  /** asked after every step; a text is the reason to save and end */
+  stopReason?(): string | undefined;
+}
+
+export interface PretrainResult {
+  /** 'stopped': ended early in good order; the same command goes on */
+  status: 'finished' | 'stopped';
+  steps: number;
+  /** mean loss of the last epoch, or of what was done of it */
+  loss: number;
+  /** pictures a second, over the steps of this start */
+  imagesPerSecond: number;
+  badImages: number;
+  reason?: string;
+  knn?: KnnResult[];
+  diagnosis?: Diagnosis;
+}
+
+/** Saving takes at most this share of the time at ends of epochs that need not be kept. */
+const SAVING_SHARE = 0.05;
+/** Steps over which the loss is averaged for the verdict. */
+const RECENT = 50;
+
+export async function pretrain(
+  config: Config,
+  source: ImageSource,
+  folder: RunFolder,
+  events: PretrainEvents = {},
+  knn?: KnnSources,
+): Promise<PretrainResult> {
+  const run = new Pretraining(config, source, folder, events, knn);
+  try {
+    return await run.run();
+  } finally {
+    await run.close();
+  }
+}
+
+class Pretraining {
+  private readonly state: StepState;
+  private readonly settings: ReturnType<typeof stepSettings>;
+  private readonly perEpoch: number;
+  private readonly total: number;
+  private position: Position = { epoch: 0, step: 0, sums: {} };
+  private loader: CropLoader | undefined;
+  private readonly recent: number[] = [];
+  private started = 0;
+  private imagesDone = 0;
+  private lastSave = { at: performance.now(), seconds: 0 };
+  private knnResults: KnnResult[] | undefined;
+  private diagnosis: Diagnosis | undefined;
+
+  constructor(
+    private readonly config: Config,
+    private readonly source: ImageSource,
+    private readonly folder: RunFolder,
+    private readonly events: PretrainEvents,
+    private readonly knn: KnnSources | undefined,
+  ) {
+    this.state = buildState(config);
+    this.settings = stepSettings(config);
+    this.perEpoch = stepsPerEpoch(config);
+    this.total = this.perEpoch * config.epochs;
+    if (this.perEpoch === 0)
+      throw new UserError(
+        'config',
+        `--accumulate ${config.accumulate} is more than the ${config.batches_per_epoch} batches of an epoch; use at most that many.`,
+      );
+  }
+
+  async run(): Promise<PretrainResult> {
+    const { config, events, folder } = this;
+    this.restore();
+    const cache = await cacheFor(this.source);
+    this.loader = this.openLoader(cache);
+    const resumedAt = this.done;
+    const parameters = this.state.student.backbone.parameters().reduce((sum, { numel }) => sum + numel, 0);
+    events.onStart?.({ total: this.total, resumedAt, parameters });
+    this.started = performance.now();
+    this.lastSave.at = this.started;
+
+    while (this.position.epoch < config.epochs) {
+      const reason = await this.epoch();
+      if (reason !== undefined) {
+        this.save();
+        folder.flush();
+        return this.result('stopped', reason);
+      }
+      await this.endEpoch();
+    }
+    const result = this.result('finished');
+    folder.finish({ epochs: config.epochs, ...result });
+    return result;
+  }
+
+  async close(): Promise<void> {
+    await this.loader?.close();
+  }
+
+  private get done(): number {
+    return this.position.epoch * this.perEpoch + this.position.step;
+  }
+
+  /** Goes on from the newest checkpoint, or starts from other weights, or fresh. */
+  private restore(): void {
+    const { config, folder, state, events } = this;
+    if (config.resume !== 'auto' && config.resume !== 'never') {
+      this.position = loadCheckpoint(config.resume, state);
+    } else if (folder.status === 'interrupted') {
+      this.position = loadCheckpoint(folder.checkpointPath, state);
+    } else if (config.pretrained_weights_ckpt !== '') {
+      const { taken, fresh } = loadPretrained(config.pretrained_weights_ckpt, state);
+      events.onNote?.(
+        `Starts from ${config.pretrained_weights_ckpt}: ${taken} tensors taken${fresh.length > 0 ? `, ${fresh.length} fresh (${fresh[0]} …)` : ''}.`,
+      );
+    }
+    folder.rewind({ epoch: this.position.epoch, iteration: this.done });
+  }
+
+  private openLoader(cache: Awaited<ReturnType<typeof cacheFor>>): CropLoader {
+    const { config, folder, events } = this;
+    return new CropLoader({
+      source: this.source,
+      plan: dinoPlan({
+        globalSize: config.global_crops_size,
+        globalScale: config.global_crops_scale as [number, number],
+        localSizes: config.local_crops.map(({ size }) => size),
+        localCounts: config.local_crops.map(({ count }) => count),
+        localScale: config.local_crops_scale as [number, number],
+        blurRadius: config.blur_radius as [number, number],
+      }),
+      // a CPU that trains has no time for tensors of pixels: exact byte arithmetic in the workers is cheaper
+      photometric: config.device === 'cpu' ? 'workers' : 'device',
+      seed: config.seed,
+      batchSize: config.batch_size_per_gpu,
+      workers: config.num_workers,
+      ...(cache !== undefined && { cache }),
+      onBadImage: ({ key, reason }) => {
+        events.onNote?.(`Skipped ${key}: ${reason}.`);
+        folder.badImage(key, reason);
+      },
+    });
+  }
+
+  /** The steps that are left of the current epoch; a reason when the run is to end before its end. */
+  private async epoch(): Promise<string | undefined> {
+    const { config, perEpoch, events } = this;
+    const { epoch } = this.position;
+    const loader = this.loader as CropLoader;
+    let gathered: Tensor[][] = [];
+    try {
+      for await (const batch of loader.batches(epoch, this.position.step * config.accumulate)) {
+        gathered.push(this.prepare(batch));
+        if (gathered.length < config.accumulate) continue;
+        this.step(gathered);
+        release(gathered);
+        gathered = [];
+        const reason = events.stopReason?.();
+        if (reason !== undefined) return reason;
+        if (
+          config.max_iterations !== undefined &&
+          this.done >= config.max_iterations &&
+          this.done < this.total
+        )
+          return `--max_iterations ${config.max_iterations} is reached`;
+        if (this.position.step === perEpoch) return undefined;
+        this.saveNowAndThen();
+        await new Promise(setImmediate); // signals get their turn
+      }
+      return undefined;
+    } finally {
+      release(gathered);
+    }
+  }
+
+  private step(gathered: readonly Tensor[][]): void {
+    const { config, state, position } = this;
+    const at = this.done;
+    const settings = this.settings(at);
+    const isChecked = config.health_every > 0 && (at + 1) % config.health_every === 0;
+    let health: Health | undefined;
+    const batches = gathered.map((crops): StepBatch => ({ size: config.batch_size_per_gpu, crops }));
+    const result = scope(() =>
+      trainStep(state, batches, batches.length, settings, ({ student, teacher }) => {
+        if (isChecked && health === undefined)
+          health = measureHealth(student, teacher, state.loss, settings.epoch);
+      }),
+    );
+    if (!result.taken && !Number.isFinite(result.loss)) this.giveUp(result.loss, at);
+
+    position.step++;
+    const { sums } = position;
+    for (const [name, value] of [
+      ['loss', result.loss],
+      ['lr', settings.lr],
+      ['wd', settings.weightDecay],
+    ] as const)
+      sums[name] = (sums[name] ?? 0) + value;
+    this.imagesDone += config.batch_size_per_gpu * config.accumulate;
+    this.recent.push(result.loss);
+    if (this.recent.length > RECENT) this.recent.shift();
+    this.report(at, settings, result, health);
+  }
+
+  private report(
+    at: number,
+    settings: ReturnType<ReturnType<typeof stepSettings>>,
+    result: StepResult,
+    health: Health | undefined,
+  ): void {
+    const { config, events, folder, total } = this;
+    const seconds = (performance.now() - this.started) / 1000;
+    const report: StepReport = {
+      done: at + 1,
+      total,
+      epoch: settings.epoch,
+      loss: result.loss,
+      lr: settings.lr,
+      images: config.batch_size_per_gpu * config.accumulate,
+      dataWait: Math.min(1, (this.loader as CropLoader).stats.waitSeconds / Math.max(seconds, 1e-9)),
+      memory: process.memoryUsage.rss(),
+    };
+    const norms = [...result.gradientNorms.values()];
+    const gradientNorm = norms.length > 0 ? Math.max(...norms) : Number.NaN;
+    if (health !== undefined) {
+      this.diagnosis = diagnose(health, {
+        loss: this.recent.reduce((sum, loss) => sum + loss, 0) / this.recent.length,
+        outDim: config.out_dim,
+        gradientNorm: norms.length > 0 ? gradientNorm : 0,
+        step: at + 1,
+        warmupSteps: config.warmup_epochs * this.perEpoch,
+      });
+      events.onHealth?.(health, this.diagnosis, report);
+    }
+    folder.metric({
+      iteration: at,
+      epoch: settings.epoch,
+      loss: result.loss,
+      lr: settings.lr,
+      wd: settings.weightDecay,
+      momentum: settings.momentum,
+      ...(norms.length > 0 && {
+        grad_norm: Math.sqrt(norms.reduce((sum, norm) => sum + norm * norm, 0)),
+        grad_norm_max: gradientNorm,
+      }),
+      images_per_second: this.imagesDone / seconds,
+      data_wait: report.dataWait,
+      memory_mb: Math.round(report.memory / 2 ** 20),
+      ...(health !== undefined && {
+        teacher_entropy: health.teacherEntropy,
+        student_entropy: health.studentEntropy,
+        kl: health.kl,
+        answer_spread: health.answerSpread,
+        center_norm: health.centerNorm,
+        feature_std: health.featureStd,
+        effective_rank: health.effectiveRank,
+        verdict: this.diagnosis?.verdict ?? '',
+      }),
+    });
+    events.onStep?.(report);
+  }
+
+  /** The epoch's line in log.txt, its evaluation and its checkpoint. */
+  private async endEpoch(): Promise<void> {
+    const { config, folder, state, position } = this;
+    const { epoch, sums } = position;
+    const means = Object.entries(sums).map(([name, sum]) => [`train_${name}`, sum / this.perEpoch]);
+    let entry: LogEntry = { ...Object.fromEntries(means), epoch };
+    const isDue =
+      config.knn_every > 0 && ((epoch + 1) % config.knn_every === 0 || epoch + 1 === config.epochs);
+    if (isDue && this.knn !== undefined) {
+      this.knnResults = await evaluateTeacher(config, state.teacher, this.knn);
+      entry = {
+        ...entry,
+        ...Object.fromEntries(this.knnResults.map(({ k, top1 }) => [`knn${k}_top1`, top1])),
+      };
+    }
+    folder.log(entry);
+    this.events.onEpoch?.(entry);
+    this.position = { epoch: epoch + 1, step: 0, sums: {} };
+
+    const isKept =
+      config.saveckp_freq > 0 && epoch % config.saveckp_freq === 0 && config.defaults === 'original';
+    if (isKept) saveCheckpoint(folder.keptCheckpointPath(epoch), state, this.position, config);
+    const isLast = epoch + 1 === config.epochs;
+    const since = (performance.now() - this.lastSave.at) / 1000;
+    if (isLast || isKept || this.lastSave.seconds < SAVING_SHARE * since) this.save();
+  }
+
+  private saveNowAndThen(): void {
+    const { checkpoint_every_minutes: minutes } = this.config;
+    if (minutes > 0 && performance.now() - this.lastSave.at > minutes * 60_000) this.save();
+  }
+
+  private save(): void {
+    const start = performance.now();
+    this.folder.flush();
+    saveCheckpoint(this.folder.checkpointPath, this.state, this.position, this.config);
+    this.lastSave = { at: performance.now(), seconds: (performance.now() - start) / 1000 };
+  }
+
+  /** The step changed nothing, so the state that is saved is the last good one. */
+  private giveUp(loss: number, at: number): never {
+    this.save();
+    throw new UserError(
+      'training',
+      `the loss is ${loss} at iteration ${at}. The state before it is saved in ${this.folder.checkpointPath}. ` +
+        'Lower --lr, set --clip_grad, or use --precision fp32, and start the same command again.',
+    );
+  }
+
+  /** A batch as the network takes it: one tensor for each size of crops. */
+  private prepare(batch: CropBatch): Tensor[] {
+    const { device } = this.config;
+    return scope(() =>
+      batch.groups.map(({ crops, draws }) =>
+        // without draws the workers have done the photometric step already
+        normalise(
+          draws === null ? toPlanes(crops, device) : applyPhotometric(toPlanes(crops, device), draws),
+        ),
+      ),
+    ).map((tensor) => tensor.keep());
+  }
+
+  private result(status: PretrainResult['status'], reason?: string): PretrainResult {
+    const seconds = (performance.now() - this.started) / 1000;
+    return {
+      status,
+      steps: this.done,
+      loss: this.recent.reduce((sum, loss) => sum + loss, 0) / Math.max(1, this.recent.length),
+      imagesPerSecond: this.imagesDone / seconds,
+      badImages: this.loader?.badImages.size ?? 0,
+      ...(reason !== undefined && { reason }),
+      ...(this.knnResults !== undefined && { knn: this.knnResults }),
+      ...(this.diagnosis !== undefined && { diagnosis: this.diagnosis }),
+    };
+  }
+}
+
+function release(gathered: readonly Tensor[][]): void {
+  for (const tensors of gathered) for (const tensor of tensors) tensor.dispose();
+}
