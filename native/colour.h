@@ -1,17 +1,25 @@
-// Pillow's blur and colour steps on packed RGB bytes, in place: the exact reference of the batched tensor path.
+// Pillow's colour steps and blur on packed RGB bytes, equal in every bit.
 #pragma once
 
 #include <cstdint>
 
 namespace esvit {
 
-void adjustBrightness(uint8_t* pixels, int64_t count, float factor);
-void adjustContrast(uint8_t* pixels, int64_t count, float factor);
-void adjustSaturation(uint8_t* pixels, int64_t count, float factor);
-// `turn` in -0.5..0.5
-void adjustHue(uint8_t* pixels, int64_t count, double turn);
-void toGray(uint8_t* pixels, int64_t count);
-void solarize(uint8_t* pixels, int64_t count, int threshold);
-void gaussianBlur(uint8_t* pixels, int64_t width, int64_t height, float radius);
+// What happens to one picture, in this order; NaN means that a step is left out.
+struct Photometric {
+  int64_t width, height;
+  // the order of the jitter: 0 brightness, 1 contrast, 2 saturation, 3 hue
+  int order[4];
+  float brightness, contrast, saturation;
+  // in turns, -0.5..0.5
+  double hue;
+  bool gray;
+  // standard deviation of the Gaussian in pixels
+  float blur;
+  // values from here on are inverted
+  float solarize;
+};
+
+void photometric(uint8_t* pixels, const Photometric& job);
 
 }  // namespace esvit

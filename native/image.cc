@@ -12,6 +12,7 @@
 namespace {
 
 constexpr size_t kJobFields = 13;
+constexpr size_t kPhotometricFields = 14;
 constexpr double kMaxSide = 1 << 30;
 
 Napi::Error wrong(Napi::Env env, const std::string& what) { return Napi::RangeError::New(env, what); }
@@ -43,14 +44,6 @@ int64_t sideOf(const Napi::CallbackInfo& info, size_t index) {
   const double value = numberOf(info, index);
   if (!(value >= 1 && value <= kMaxSide)) throw wrong(info.Env(), "internal: a picture has at least one pixel");
   return static_cast<int64_t>(value);
-}
-
-// The bytes of argument 0, which must be whole pixels.
-uint8_t* pixelsOf(const Napi::CallbackInfo& info, int64_t& count) {
-  Napi::Uint8Array bytes = bytesOf(info, 0);
-  count = static_cast<int64_t>(bytes.ByteLength() / 3);
-  if (count == 0 || bytes.ByteLength() % 3 != 0) throw wrong(info.Env(), "internal: not a number of RGB pixels");
-  return bytes.Data();
 }
 
 esvit::Resample jobOf(Napi::Env env, const double* fields, const esvit::Pixels& source, size_t room, int64_t& offset) {
@@ -94,43 +87,46 @@ void Resample(const Napi::CallbackInfo& info) {
   }
 }
 
-// (pixels: Uint8Array, factor), in place
-template <void (*kStep)(uint8_t*, int64_t, float)>
-void Adjust(const Napi::CallbackInfo& info) {
-  int64_t count;
-  uint8_t* pixels = pixelsOf(info, count);
-  kStep(pixels, count, static_cast<float>(numberOf(info, 1)));
+// A step that is on has a finite number; NaN means off.
+float stepOf(Napi::Env env, double value, double low, double high, const char* what) {
+  if (std::isnan(value)) return std::numeric_limits<float>::quiet_NaN();
+  if (!(value >= low && value <= high)) throw wrong(env, std::string("internal: out of range: ") + what);
+  return static_cast<float>(value);
 }
 
-void AdjustHue(const Napi::CallbackInfo& info) {
-  int64_t count;
-  uint8_t* pixels = pixelsOf(info, count);
-  const double turn = numberOf(info, 1);
-  if (std::fabs(turn) > 0.5) throw wrong(info.Env(), "internal: a hue turns by -0.5 to 0.5");
-  esvit::adjustHue(pixels, count, turn);
+esvit::Photometric photometricOf(Napi::Env env, const double* fields, size_t room, size_t& offset) {
+  const auto whole = [&](size_t i, double limit) {
+    if (!(fields[i] >= 0 && fields[i] <= limit)) throw wrong(env, "internal: a crop has a field that is out of range");
+    return static_cast<int64_t>(fields[i]);
+  };
+  esvit::Photometric job;
+  offset = static_cast<size_t>(whole(0, 9e15));
+  job.width = whole(1, 1 << 16);
+  job.height = whole(2, 1 << 16);
+  const size_t bytes = static_cast<size_t>(job.width) * static_cast<size_t>(job.height) * 3;
+  if (bytes == 0 || bytes > room || offset > room - bytes) throw wrong(env, "internal: a crop lies outside its memory");
+  for (size_t i = 0; i < 4; i++) job.order[i] = static_cast<int>(whole(3 + i, 3));
+  job.brightness = stepOf(env, fields[7], 0, 1e6, "brightness");
+  job.contrast = stepOf(env, fields[8], 0, 1e6, "contrast");
+  job.saturation = stepOf(env, fields[9], 0, 1e6, "saturation");
+  stepOf(env, fields[10], -0.5, 0.5, "hue");
+  job.hue = fields[10];
+  job.gray = fields[11] != 0;
+  job.blur = stepOf(env, fields[12], 1e-3, 1000, "blur radius");
+  job.solarize = stepOf(env, fields[13], 0, 256, "solarize");
+  return job;
 }
 
-void ToGray(const Napi::CallbackInfo& info) {
-  int64_t count;
-  uint8_t* pixels = pixelsOf(info, count);
-  esvit::toGray(pixels, count);
-}
-
-void Solarize(const Napi::CallbackInfo& info) {
-  int64_t count;
-  uint8_t* pixels = pixelsOf(info, count);
-  esvit::solarize(pixels, count, static_cast<int>(std::min(std::max(numberOf(info, 1), 0.0), 256.0)));
-}
-
-// gaussianBlur(pixels: Uint8Array, width, height, radius), in place
-void GaussianBlur(const Napi::CallbackInfo& info) {
-  int64_t count;
-  uint8_t* pixels = pixelsOf(info, count);
-  const int64_t width = sideOf(info, 1), height = sideOf(info, 2);
-  const double radius = numberOf(info, 3);
-  if (width * height != count) throw wrong(info.Env(), "internal: width times height is not the number of pixels");
-  if (!(radius > 0 && radius <= 1000)) throw wrong(info.Env(), "internal: a blur radius lies in (0, 1000]");
-  esvit::gaussianBlur(pixels, width, height, static_cast<float>(radius));
+// photometric(pixels: Uint8Array, jobs: Float64Array [n*14]), in place
+void Photometric(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array bytes = bytesOf(info, 0);
+  Napi::Float64Array jobs = arrayOf<Napi::Float64Array>(info, 1, napi_float64_array, "a Float64Array");
+  if (jobs.ElementLength() % kPhotometricFields != 0) throw wrong(info.Env(), "internal: a change has 14 fields");
+  for (size_t i = 0; i < jobs.ElementLength(); i += kPhotometricFields) {
+    size_t offset;
+    const esvit::Photometric job = photometricOf(info.Env(), jobs.Data() + i, bytes.ByteLength(), offset);
+    esvit::photometric(bytes.Data() + offset, job);
+  }
 }
 
 }  // namespace
@@ -140,11 +136,5 @@ void InitImage(Napi::Env env, Napi::Object exports) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
   add("imageResample", Resample);
-  add("imageBrightness", Adjust<esvit::adjustBrightness>);
-  add("imageContrast", Adjust<esvit::adjustContrast>);
-  add("imageSaturation", Adjust<esvit::adjustSaturation>);
-  add("imageHue", AdjustHue);
-  add("imageGray", ToGray);
-  add("imageSolarize", Solarize);
-  add("imageBlur", GaussianBlur);
+  add("imagePhotometric", Photometric);
 }

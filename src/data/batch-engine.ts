@@ -39,6 +39,7 @@ export interface LoaderStats {
 interface EnginePlan {
   plan: CropPlan;
   evaluation?: EvaluationPlan;
+  colours?: boolean;
   seed: number;
 }
 
@@ -62,13 +63,13 @@ export class BatchEngine {
 
   constructor(
     private readonly options: EngineOptions,
-    { plan, evaluation, seed }: EnginePlan,
+    { plan, evaluation, colours = false, seed }: EnginePlan,
   ) {
     const { batchSize, workers = 0, source, maxPixels = MAX_PIXELS, cache } = options;
     const prefetch = options.prefetch ?? (workers > 0 ? 2 : 0);
     const slots = Array.from({ length: prefetch + 1 }, () => allocateSlot(plan, batchSize));
     this.slots = slots.map((memory) => viewSlot(memory, plan, batchSize));
-    this.producerOptions = { source: source.share(), plan, batchSize, slots, seed, maxPixels };
+    this.producerOptions = { source: source.share(), plan, batchSize, slots, seed, maxPixels, colours };
     if (evaluation) this.producerOptions.evaluation = evaluation;
     if (cache) this.producerOptions.cache = cache.shared;
   }

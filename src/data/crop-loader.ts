@@ -9,6 +9,12 @@ import type { PhotometricDraws } from './photometric.js';
 import type { BadImage } from './producer.js';
 import { epochOrder, iterationsPerEpoch } from './sampler.js';
 
+/**
+ * Who changes the colours: the workers, crop by crop, or the training device, for the whole batch. The bytes are
+ * the same; a GPU does it on the side, but on a CPU the workers take a small part of the time.
+ */
+export type PhotometricPlace = 'workers' | 'device';
+
 export interface CropLoaderOptions extends EngineOptions {
   plan: CropPlan;
   seed: number;
@@ -16,6 +22,8 @@ export interface CropLoaderOptions extends EngineOptions {
   world?: number;
   /** default true */
   shuffle?: boolean;
+  /** default 'device' */
+  photometric?: PhotometricPlace;
 }
 
 export interface CropBatchGroup {
@@ -24,8 +32,8 @@ export interface CropBatchGroup {
   role: CropGroup['role'];
   /** uint8 [views * batch, size, size, 3]: all rows of the first view, then of the second … */
   crops: Tensor;
-  /** for the same rows */
-  draws: PhotometricDraws;
+  /** what the training device has yet to do to the same rows; null: the crops are finished */
+  draws: PhotometricDraws | null;
 }
 
 /** Valid until the next batch is asked for: the memory is used again. */
@@ -62,13 +70,14 @@ export class CropLoader {
           `(${source.length} pictures). Use a smaller batch size.`,
       );
     if (!(rank >= 0 && rank < world)) throw new Error(`internal: rank ${rank} of ${world}`);
-    this.engine = new BatchEngine(options, { plan, seed });
+    const colours = options.photometric === 'workers';
+    this.engine = new BatchEngine(options, { plan, seed, colours });
     this.groups = this.engine.slots.map((slot) =>
       slot.groups.map(({ group, cropsOffset, draws }) => {
         const { size, views, role } = group;
         const shape = [views * batchSize, size, size, 3];
         const crops = fromBuffer(slot.memory, { shape, dtype: 'uint8', byteOffset: cropsOffset });
-        return { size, views, role, crops: crops.keep(), draws };
+        return { size, views, role, crops: crops.keep(), draws: colours ? null : draws };
       }),
     );
   }

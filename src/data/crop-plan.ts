@@ -66,6 +66,8 @@ export interface DinoPlanOptions {
   localSizes?: readonly number[];
   localCounts?: readonly number[];
   localScale?: Range;
+  /** of the blur's radius in pixels, default 0.1 to 2 */
+  blurRadius?: Range;
 }
 
 /** Two global crops (blur 1.0 / 0.1, solarise 0 / 0.2) and local crops of one or more sizes (blur 0.5). */
@@ -87,7 +89,8 @@ export function dinoPlan(options: DinoPlanOptions = {}): CropPlan {
     const each = (p: number) => Array<number>(views).fill(p);
     groups.push({ size, views, scale: localScale, blur: each(0.5), solarize: each(0), role: 'local' });
   });
-  const plan: CropPlan = { groups, ratio: [3 / 4, 4 / 3], flip: 0.5, photometric: DINO_PHOTOMETRIC };
+  const photometric = { ...DINO_PHOTOMETRIC, blurRadius: options.blurRadius ?? DINO_PHOTOMETRIC.blurRadius };
+  const plan: CropPlan = { groups, ratio: [3 / 4, 4 / 3], flip: 0.5, photometric };
   checkPlan(plan);
   return plan;
 }

@@ -2,7 +2,13 @@
 
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
 export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
-export { type CropBatch, type CropBatchGroup, CropLoader, type CropLoaderOptions } from './crop-loader.js';
+export {
+  type CropBatch,
+  type CropBatchGroup,
+  CropLoader,
+  type CropLoaderOptions,
+  type PhotometricPlace,
+} from './crop-loader.js';
 export {
   type CropGroup,
   type CropPlan,
@@ -18,7 +24,15 @@ export { decode, MAX_PIXELS } from './decode.js';
 export { type EvaluationBatch, EvaluationLoader, type EvaluationLoaderOptions } from './evaluation-loader.js';
 export { type FolderOptions, IMAGE_EXTENSIONS, openFolder } from './folder-source.js';
 export { cropJob, evaluationJob } from './geometry.js';
-export { FILTER, nativeImage, type Picture, type ResampleJob, resampleOne } from './native-image.js';
+export {
+  type ColourChanges,
+  changeColours,
+  FILTER,
+  nativeImage,
+  type Picture,
+  type ResampleJob,
+  resampleOne,
+} from './native-image.js';
 export {
   type ImageLayout,
   imageLayout,

@@ -22,16 +22,12 @@ interface NativeImage {
     jobs: Float64Array,
     target: Uint8Array,
   ): void;
-  imageBrightness(pixels: Uint8Array, factor: number): void;
-  imageContrast(pixels: Uint8Array, factor: number): void;
-  imageSaturation(pixels: Uint8Array, factor: number): void;
-  imageHue(pixels: Uint8Array, turn: number): void;
-  imageGray(pixels: Uint8Array): void;
-  imageSolarize(pixels: Uint8Array, threshold: number): void;
-  imageBlur(pixels: Uint8Array, width: number, height: number, radius: number): void;
+  /** Changes pixels in place; each job has `COLOUR_FIELDS` numbers, the first is the offset in `pixels`. */
+  imagePhotometric(pixels: Uint8Array, jobs: Float64Array): void;
 }
 
 export const JOB_FIELDS = 13;
+export const COLOUR_FIELDS = 14;
 
 function load(): NativeImage {
   const path = fileURLToPath(new URL('../../build/Release/esvit.node', import.meta.url));
@@ -46,7 +42,7 @@ function load(): NativeImage {
   }
 }
 
-/** Pillow-exact steps. Those on pixels alone work in place. */
+/** Pillow-exact steps. */
 export const nativeImage: NativeImage = load();
 
 /** Numbers of one resize job, in the order that the addon expects. */
@@ -93,4 +89,51 @@ export function resampleOne(picture: Picture, job: Omit<ResampleJob, 'offset'>):
   writeJob(jobs, 0, { ...job, offset: 0 });
   nativeImage.imageResample(picture.data, picture.width, picture.height, jobs, target);
   return target;
+}
+
+/** Colour changes of one picture, in the order in which they happen; NaN or absent: not at all. */
+export interface ColourChanges {
+  /** the order of the jitter steps: 0 brightness, 1 contrast, 2 saturation, 3 hue */
+  order?: ArrayLike<number>;
+  brightness?: number;
+  contrast?: number;
+  saturation?: number;
+  /** in turns, -0.5..0.5 */
+  hue?: number;
+  gray?: boolean;
+  /** standard deviation of the Gaussian in pixels */
+  blurRadius?: number;
+  /** values from here on are inverted */
+  solarize?: number;
+}
+
+const IN_ORDER = [0, 1, 2, 3];
+
+/** Writes what happens to the picture at `offset` as job number `position` of `jobs`. */
+export function writeColours(
+  jobs: Float64Array,
+  position: number,
+  place: { offset: number; width: number; height: number },
+  changes: ColourChanges,
+): void {
+  const at = position * COLOUR_FIELDS;
+  const { order = IN_ORDER } = changes;
+  jobs[at] = place.offset;
+  jobs[at + 1] = place.width;
+  jobs[at + 2] = place.height;
+  for (let i = 0; i < 4; i++) jobs[at + 3 + i] = order[i];
+  jobs[at + 7] = changes.brightness ?? Number.NaN;
+  jobs[at + 8] = changes.contrast ?? Number.NaN;
+  jobs[at + 9] = changes.saturation ?? Number.NaN;
+  jobs[at + 10] = changes.hue ?? Number.NaN;
+  jobs[at + 11] = changes.gray ? 1 : 0;
+  jobs[at + 12] = changes.blurRadius ?? Number.NaN;
+  jobs[at + 13] = changes.solarize ?? Number.NaN;
+}
+
+/** Changes the colours of one picture in place. */
+export function changeColours({ data, width, height }: Picture, changes: ColourChanges): void {
+  const jobs = new Float64Array(COLOUR_FIELDS);
+  writeColours(jobs, 0, { offset: 0, width, height }, changes);
+  nativeImage.imagePhotometric(data, jobs);
 }

@@ -41,6 +41,17 @@ export function normalise(pixels: Tensor): Tensor {
   });
 }
 
+/** Crops of a batch as a network takes them, on `device`: float32 [n, 3, h, w]. `draws` null: no colours to change. */
+export function networkInput(
+  { crops, draws }: { crops: Tensor; draws: PhotometricDraws | null },
+  device: Device = crops.device,
+): Tensor {
+  return scope(() => {
+    const pixels = toPlanes(crops, device);
+    return normalise(draws === null ? pixels : applyPhotometric(pixels, draws));
+  });
+}
+
 /** pixels: [n, 3, h, w] of 0..255 -> the same, after each crop's own jitter, grey, blur and solarise */
 export function applyPhotometric(pixels: Tensor, draws: PhotometricDraws): Tensor {
   return scope(() => {

@@ -6,7 +6,16 @@ import { drawPhotometric, randomResizedCrop } from './crop-draws.js';
 import type { CropPlan, EvaluationPlan } from './crop-plan.js';
 import { decode } from './decode.js';
 import { cropJob, evaluationJob } from './geometry.js';
-import { JOB_FIELDS, nativeImage, type Picture, writeJob } from './native-image.js';
+import {
+  COLOUR_FIELDS,
+  type ColourChanges,
+  JOB_FIELDS,
+  nativeImage,
+  type Picture,
+  writeColours,
+  writeJob,
+} from './native-image.js';
+import type { PhotometricDraws } from './photometric.js';
 import { PixelCache, type SharedCache } from './pixel-cache.js';
 import { PURPOSE, RandomStream } from './random.js';
 import { type ImageSource, openShared, type SharedSource } from './source.js';
@@ -18,6 +27,8 @@ export interface ProducerOptions {
   plan: CropPlan;
   /** set: centre crops instead of random ones, and no replacement of bad pictures */
   evaluation?: EvaluationPlan;
+  /** change the colours of the crops here, not on the training device */
+  colours?: boolean;
   batchSize: number;
   slots: SharedArrayBuffer[];
   seed: number;
@@ -45,6 +56,8 @@ export interface Report {
   decoded: number;
 }
 
+const SOLARIZE_THRESHOLD = 128;
+
 /** So many unreadable pictures in a row are no accident. */
 const REPLACEMENTS = 50;
 
@@ -54,6 +67,7 @@ export class Producer {
   private readonly cache: PixelCache | undefined;
   private readonly random = new RandomStream();
   private readonly jobs: Float64Array;
+  private readonly colours: Float64Array | undefined;
   private readonly bad = new Map<number, BadImage>();
   private decoded = 0;
 
@@ -64,6 +78,7 @@ export class Producer {
     this.cache = cache && new PixelCache(cache);
     const crops = plan.groups.reduce((sum, group) => sum + group.views, 0);
     this.jobs = new Float64Array(crops * JOB_FIELDS);
+    if (options.colours) this.colours = new Float64Array(crops * COLOUR_FIELDS);
   }
 
   /** Takes rows of the batch until none is left; other producers may take rows of it at the same time. */
@@ -132,7 +147,7 @@ export class Producer {
 
   private crop(picture: Picture, slot: SlotViews, row: number, epoch: number, key: number): void {
     const { plan, batchSize, seed } = this.options;
-    const { random, jobs } = this;
+    const { random, jobs, colours } = this;
     let job = 0;
     for (const { group, cropsOffset, draws } of slot.groups) {
       const cropBytes = group.size * group.size * 3;
@@ -142,10 +157,17 @@ export class Producer {
         const flip = random.chance(plan.flip);
         const place = view * batchSize + row;
         drawPhotometric(random, plan, group, view, draws, place);
-        writeJob(jobs, job++, cropJob(box, group.size, flip, cropsOffset + place * cropBytes));
+        const offset = cropsOffset + place * cropBytes;
+        writeJob(jobs, job, cropJob(box, group.size, flip, offset));
+        if (colours) {
+          const square = { offset, width: group.size, height: group.size };
+          writeColours(colours, job, square, changesOf(draws, place));
+        }
+        job++;
       }
     }
     nativeImage.imageResample(picture.data, picture.width, picture.height, jobs, slot.bytes);
+    if (colours) nativeImage.imagePhotometric(slot.bytes, colours);
   }
 
   private cropCentre(picture: Picture, slot: SlotViews, row: number, plan: EvaluationPlan): void {
@@ -153,4 +175,18 @@ export class Producer {
     writeJob(this.jobs, 0, evaluationJob(picture.height, picture.width, plan, offset));
     nativeImage.imageResample(picture.data, picture.width, picture.height, this.jobs, slot.bytes);
   }
+}
+
+/** What the draws of a row say, as the addon takes it. */
+function changesOf(draws: PhotometricDraws, row: number): ColourChanges {
+  return {
+    order: draws.order.subarray(row * 4, row * 4 + 4),
+    brightness: draws.brightness[row],
+    contrast: draws.contrast[row],
+    saturation: draws.saturation[row],
+    hue: draws.hue[row],
+    gray: draws.gray[row] === 1,
+    blurRadius: draws.blurRadius[row] || Number.NaN,
+    solarize: draws.solarize[row] === 1 ? SOLARIZE_THRESHOLD : Number.NaN,
+  };
 }

@@ -8,11 +8,12 @@ import {
   adjustContrast,
   adjustHue,
   adjustSaturation,
+  type ColourChanges,
+  changeColours,
   cropJob,
   decode,
   evaluationJob,
   gaussianBlur,
-  nativeImage,
   normalise,
   type Picture,
   type ResampleJob,
@@ -21,7 +22,7 @@ import {
   toGray,
   toPlanes,
 } from '../data/index.js';
-import { scope, type Tensor, tensor } from '../torch/index.js';
+import { type Device, scope, type Tensor, tensor } from '../torch/index.js';
 import { type Check, compareTensors, failed, type GoldenCase, tensorsOf } from './case.js';
 
 export { runAugRrc } from './random-boxes.js';
@@ -48,38 +49,38 @@ const COLOURS: Readonly<
     string,
     {
       planes(x: Tensor, factor: number): Tensor;
-      bytes(picture: Picture, factor: number): void;
+      bytes(factor: number): ColourChanges;
       fallback?: number;
     }
   >
 > = {
   brightness: {
     planes: (x, factor) => adjustBrightness(x, [factor]),
-    bytes: ({ data }, factor) => nativeImage.imageBrightness(data, factor),
+    bytes: (factor) => ({ brightness: factor }),
   },
   contrast: {
     planes: (x, factor) => adjustContrast(x, [factor]),
-    bytes: ({ data }, factor) => nativeImage.imageContrast(data, factor),
+    bytes: (factor) => ({ contrast: factor }),
   },
   saturation: {
     planes: (x, factor) => adjustSaturation(x, [factor]),
-    bytes: ({ data }, factor) => nativeImage.imageSaturation(data, factor),
+    bytes: (factor) => ({ saturation: factor }),
   },
   hue: {
     planes: (x, turn) => adjustHue(x, [turn]),
-    bytes: ({ data }, turn) => nativeImage.imageHue(data, turn),
+    bytes: (turn) => ({ hue: turn }),
   },
   grayscale: {
     planes: (x) => toGray(x),
-    bytes: ({ data }) => nativeImage.imageGray(data),
+    bytes: () => ({ gray: true }),
   },
   gaussian_blur: {
     planes: (x, radius) => gaussianBlur(x, [radius]),
-    bytes: ({ data, width, height }, radius) => nativeImage.imageBlur(data, width, height, radius),
+    bytes: (radius) => ({ blurRadius: radius }),
   },
   solarize: {
     planes: (x, threshold) => solarize(x, threshold),
-    bytes: ({ data }, threshold) => nativeImage.imageSolarize(data, threshold),
+    bytes: (threshold) => ({ solarize: threshold }),
     fallback: 128,
   },
 };
@@ -99,10 +100,10 @@ const ARGUMENTS: readonly string[] = [
   'thresh',
 ];
 
-/** The picture after `steps`, once by tensors and once by bytes. Throws where a step is unknown. */
-function follow(start: Picture, steps: readonly Step[]): { planes: Tensor; bytes: Picture } {
+/** The picture after `steps`, once by tensors and once by bytes. */
+function follow(start: Picture, steps: readonly Step[], device: Device): { planes: Tensor; bytes: Picture } {
   let bytes: Picture = { ...start, data: start.data.slice() };
-  let planes = planesOf(bytes);
+  let planes = planesOf(bytes, device);
   for (const [name, ...args] of steps) {
     const op = ALIASES[name] ?? name;
     const resize = RESIZES[op];
@@ -110,21 +111,27 @@ function follow(start: Picture, steps: readonly Step[]): { planes: Tensor; bytes
     if (resize !== undefined) {
       const job = resize(bytes, args);
       bytes = { data: resampleOne(bytes, job), width: job.windowWidth, height: job.windowHeight };
-      planes = planesOf(bytes);
-    } else if (colour !== undefined) {
+      planes = planesOf(bytes, device);
+    } else {
       const factor = args[0] ?? colour.fallback ?? 0;
       planes = colour.planes(planes, factor);
-      colour.bytes(bytes, factor);
-    } else {
-      throw new Error(`the step '${name}' is not implemented`);
+      changeColours(bytes, colour.bytes(factor));
     }
   }
   return { planes, bytes };
 }
 
 /** -> float32 [1, 3, h, w] */
-function planesOf({ data, width, height }: Picture): Tensor {
-  return toPlanes(tensor(data).view([1, height, width, 3]));
+function planesOf({ data, width, height }: Picture, device: Device): Tensor {
+  return toPlanes(tensor(data).view([1, height, width, 3]), device);
+}
+
+function deviceOf(golden: GoldenCase): Device {
+  return z.string().default('cpu').parse(golden.device);
+}
+
+function isStep(name: string): boolean {
+  return name in RESIZES || name in COLOURS || name in ALIASES;
 }
 
 /** uint8 [h, w, 3] */
@@ -189,15 +196,15 @@ export function* runAugOp(golden: GoldenCase, folder: string): Generator<Check> 
       const start = pictureOf(photos, photo);
       const tolerance = compare[op] ?? compare.default;
       if (op === 'normalise') {
-        const planes = normalise(planesOf(start)).squeeze(0);
+        const planes = normalise(planesOf(start, deviceOf(golden))).squeeze(0);
         return [compareTensors(name, planes, stored.get(name), tolerance.max_abs, 0)];
       }
-      if (!(op in RESIZES || op in COLOURS || op in ALIASES))
-        return [failed(name, `the step '${op}' is not implemented`)];
+      if (!isStep(op)) return [failed(name, `the step '${op}' is not implemented`)];
       const unknown = Object.keys(args).find((argument) => !ARGUMENTS.includes(argument));
       if (unknown !== undefined) return [failed(name, `the step '${op}' has no argument '${unknown}'`)];
       const values = ARGUMENTS.filter((argument) => argument in args).map((argument) => args[argument]);
-      return [...comparePictures(name, follow(start, [[op, ...values]]), stored.get(name), tolerance)];
+      const mine = follow(start, [[op, ...values]], deviceOf(golden));
+      return [...comparePictures(name, mine, stored.get(name), tolerance)];
     });
 }
 
@@ -212,7 +219,11 @@ export function* runAugChain(golden: GoldenCase, folder: string): Generator<Chec
   const start = pictureOf(tensorsOf(golden, folder), photo);
   const stored = tensorsOf(golden, folder, 1);
   for (const { tensor: name, ops } of chains)
-    yield* scope(() => [...comparePictures(name, follow(start, ops), stored.get(name), compare)]);
+    yield* scope(() => {
+      const unknown = ops.find(([op]) => !isStep(op));
+      if (unknown !== undefined) return [failed(name, `the step '${unknown[0]}' is not implemented`)];
+      return [...comparePictures(name, follow(start, ops, deviceOf(golden)), stored.get(name), compare)];
+    });
 }
 
 const atol = z.object({ atol: z.number() });
@@ -241,8 +252,8 @@ export async function* runAugEval(golden: GoldenCase, folder: string): AsyncGene
     yield sameSize(`${index}.size`, [width, height], size);
     yield sameSize(`${index}.resized`, [job.fullWidth, job.fullHeight], resized);
     yield* scope(() => {
-      const pixels = resampleOne(picture, job);
-      const x = normalise(planesOf({ data: pixels, width: job.windowWidth, height: job.windowHeight }));
+      const crop = { data: resampleOne(picture, job), width: job.windowWidth, height: job.windowHeight };
+      const x = normalise(planesOf(crop, deviceOf(golden)));
       const statistics = {
         mean: x.mean([0, 2, 3]),
         std: x.std([0, 2, 3]),
