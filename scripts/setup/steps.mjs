@@ -1,14 +1,15 @@
 /** The steps after libtorch: npm packages, the native addon, the compiled TypeScript. Each knows if it is due. */
 
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { checkCmake, missingTools, toolsError } from './packages.mjs';
 import { bytesOf, filesOf, hashOf, stampOf } from './record.mjs';
 import { failure, readLog, root, run, SetupError, timed, which } from './shell.mjs';
 
 const ADDON = 'build/Release/esvit.node';
 const MAIN = 'dist/cli/main.js';
+const COMMAND = 'node_modules/.bin/esvit';
 /** A compiler that reads libtorch's headers needs about this much. */
 const BYTES_PER_COMPILER = 2 ** 31;
 
@@ -38,7 +39,7 @@ export const steps = {
         ),
         bytesOf('package-lock.json'),
       ),
-    isThere: () => existsSync(join(root, MAIN)),
+    isThere: () => existsSync(join(root, MAIN)) && existsSync(join(root, COMMAND)),
     make: compileTypes,
   },
 };
@@ -157,5 +158,17 @@ async function compileTypes() {
         'Mend the sources it names and run the command again.',
       );
   });
-  chmodSync(join(root, MAIN), 0o755); // npx runs it as a program
+  linkCommand();
+}
+
+/**
+ * npx remembers a package that it once met without its program, and would then never find `esvit` again; a link
+ * beside those of the dependencies it always finds.
+ */
+function linkCommand() {
+  chmodSync(join(root, MAIN), 0o755);
+  const link = join(root, COMMAND);
+  mkdirSync(dirname(link), { recursive: true });
+  rmSync(link, { force: true });
+  symlinkSync(relative(dirname(link), join(root, MAIN)), link);
 }

@@ -36,6 +36,7 @@ describe('set-up', () => {
     );
     expect(calls[0]).toContain(`--CDESVIT_TORCH_LIB=${project.libtorch}/lib --CDESVIT_CXX11_ABI=1`);
     expect(project.has('.cache/setup.lock')).toBe(false);
+    expect(project.has('node_modules/.bin/esvit')).toBe(true);
 
     const again = await project.run();
     expect(again).toMatchObject({ code: 0, err: '', out: '' });
