@@ -229,6 +229,10 @@ const PLANNED = new Set([
   'train',
 ]);
 
+function wordsOf(line: string): string[] {
+  return (line.match(/'[^']*'|"[^"]*"|\S+/g) ?? []).map((word) => word.replace(/^['"]|['"]$/g, ''));
+}
+
 /** The words of each `esvit` line in the fenced blocks of a document, without what the shell takes. */
 function commandLines(document: string): string[][] {
   const lines: string[][] = [];
@@ -237,10 +241,30 @@ function commandLines(document: string): string[][] {
       const found = /^\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:npx )?esvit(?= |$)(.*)$/.exec(line);
       if (found === null) continue;
       const [typed] = found[1].split(/\s(?:#|\||>|2>|&&|;)/);
-      lines.push((typed.match(/'[^']*'|"[^"]*"|\S+/g) ?? []).map((word) => word.replace(/^['"]|['"]$/g, '')));
+      lines.push(wordsOf(typed));
     }
   return lines;
 }
+
+/** The file of a command line that lies in the project: that of --cfg. */
+function recipeOf(argv: readonly string[]): string[] {
+  const at = argv.indexOf('--cfg');
+  return at < 0 ? [] : [argv[at + 1]];
+}
+
+describe.each(Object.keys(commands))('the examples of esvit %s', (name) => {
+  it('work', async () => {
+    const command = await commands[name].load();
+    for (const example of command.examples) {
+      const argv = wordsOf(example).slice(2);
+      expect(() => parseArguments(command, argv), example).not.toThrow();
+      expect(
+        recipeOf(argv).filter((path) => !existsSync(join(root, path))),
+        example,
+      ).toEqual([]);
+    }
+  });
+});
 
 describe.each(documents)('%s', (document) => {
   it('shows command lines that work', async () => {
@@ -251,6 +275,10 @@ describe.each(documents)('%s', (document) => {
       expect(Object.keys(commands), line).toContain(name);
       const command = await commands[name].load();
       expect(() => parseArguments(command, argv), line).not.toThrow();
+      expect(
+        recipeOf(argv).filter((path) => !existsSync(join(root, path))),
+        line,
+      ).toEqual([]);
     }
   });
 
