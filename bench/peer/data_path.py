@@ -1,9 +1,11 @@
 """The peer of bench/data-path.ts: multi-crop augmentation with PIL and torchvision, one process a core.
 
-Reads one JSON line {"folder", "local", "workers", "threads", "images"} on stdin; for each further line "run"
-prints {"seconds": ..., "images": ...}. The pictures are decoded anew for each run, as in training.
+Reads one JSON line {"folder", "local", "batch", "workers"} on stdin. For each further line "run" it goes through all
+pictures once and prints {"seconds", "images", "memory", "peakRss"}; for "stages" it does the same work in this process
+and prints the milliseconds a picture of each stage. The pictures are decoded anew for each run, as in training.
 """
 
+import io
 import json
 import os
 import random
@@ -48,6 +50,9 @@ def policy(size, scale, blur, solarize):
     ])
 
 
+EXTENSIONS = (".jpg", ".jpeg", ".png")
+
+
 class Crops(Dataset):
     def __init__(self, paths, local):
         self.paths, self.local = paths, local
@@ -64,22 +69,71 @@ class Crops(Dataset):
         return [self.first(image), self.second(image)] + [self.small(image) for _ in range(self.local)]
 
 
+def stages(data, images):
+    """Milliseconds a picture, stage by stage."""
+    spent = dict.fromkeys(("read", "decode", "crop", "colours", "tensor"), 0.0)
+
+    def timed(stage, work):
+        start = time.perf_counter()
+        result = work()
+        spent[stage] += (time.perf_counter() - start) * 1000 / images
+        return result
+
+    for path in data.paths[:images]:
+        encoded = timed("read", lambda: open(path, "rb").read())
+        image = timed("decode", lambda: Image.open(io.BytesIO(encoded)).convert("RGB"))
+        for view in [data.first, data.second] + [data.small] * data.local:
+            steps = view.transforms
+            crop = timed("crop", lambda: steps[1](steps[0](image)))
+            for step in steps[2:6]:
+                crop = timed("colours", lambda: step(crop))
+            timed("tensor", lambda: steps[7](steps[6](crop)))
+    return spent
+
+
+def memory():
+    """Bytes that this process and its workers hold, shared pages counted once, and the sum of their peaks."""
+    with open("/proc/self/task/%d/children" % os.getpid()) as file:
+        pids = [os.getpid()] + [int(pid) for pid in file.read().split()]
+    held = peak = 0
+    for pid in pids:
+        try:
+            with open("/proc/%d/smaps_rollup" % pid) as file:
+                held += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+            with open("/proc/%d/status" % pid) as file:
+                peak += sum(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+        except OSError:
+            pass
+    return {"memory": held * 1024, "peakRss": peak * 1024}
+
+
 def main():
     request = json.loads(sys.stdin.readline())
     torch.set_num_threads(1)
-    folder = request["folder"]
-    names = sorted(n for n in os.listdir(folder) if n.lower().endswith((".jpg", ".jpeg", ".png")))
-    paths = [os.path.join(folder, name) for name in names][: request["images"]]
+    paths = sorted(
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(request["folder"])
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    )
+    data = Crops(paths, request["local"])
+    workers = request["workers"]
     loader = DataLoader(
-        Crops(paths, request["local"]), batch_size=4, shuffle=True, num_workers=request["workers"], persistent_workers=request["workers"] > 0
+        data, batch_size=request["batch"], shuffle=True, num_workers=workers, drop_last=True,
+        persistent_workers=workers > 0,
     )
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        if line.strip() != "run":
+        word = line.strip()
+        if word == "run":
+            start = time.perf_counter()
+            count = sum(batch[0].shape[0] for batch in loader)
+            seconds = time.perf_counter() - start
+            print(json.dumps({"seconds": seconds, "images": count, **memory()}), flush=True)
+        elif word == "stages":
+            print(json.dumps(stages(data, min(len(paths), 200))), flush=True)
+        else:
             break
-        start = time.perf_counter()
-        count = sum(batch[0].shape[0] for batch in loader)
-        print(json.dumps({"seconds": time.perf_counter() - start, "images": count}), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import { fromBuffer, type Tensor } from '../torch/index.js';
 import { BatchEngine, type EngineOptions, type LoaderStats } from './batch-engine.js';
 import type { CropGroup, CropPlan } from './crop-plan.js';
 import { checkPlan } from './crop-plan.js';
-import type { PhotometricDraws } from './photometric.js';
+import { noChanges, type PhotometricDraws } from './photometric.js';
 import type { BadImage } from './producer.js';
 import { epochOrder, iterationsPerEpoch } from './sampler.js';
 
@@ -32,8 +32,8 @@ export interface CropBatchGroup {
   role: CropGroup['role'];
   /** uint8 [views * batch, size, size, 3]: all rows of the first view, then of the second … */
   crops: Tensor;
-  /** what the training device has yet to do to the same rows; null: the crops are finished */
-  draws: PhotometricDraws | null;
+  /** what the training device has yet to do to the same rows: nothing at all where the workers did it */
+  draws: PhotometricDraws;
 }
 
 /** Valid until the next batch is asked for: the memory is used again. */
@@ -77,7 +77,13 @@ export class CropLoader {
         const { size, views, role } = group;
         const shape = [views * batchSize, size, size, 3];
         const crops = fromBuffer(slot.memory, { shape, dtype: 'uint8', byteOffset: cropsOffset });
-        return { size, views, role, crops: crops.keep(), draws: colours ? null : draws };
+        return {
+          size,
+          views,
+          role,
+          crops: crops.keep(),
+          draws: colours ? noChanges(views * batchSize) : draws,
+        };
       }),
     );
   }

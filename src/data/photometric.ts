@@ -41,14 +41,28 @@ export function normalise(pixels: Tensor): Tensor {
   });
 }
 
-/** Crops of a batch as a network takes them, on `device`: float32 [n, 3, h, w]. `draws` null: no colours to change. */
+/** Draws for n crops with every step off. */
+export function noChanges(n: number): PhotometricDraws {
+  const off = () => new Float32Array(n).fill(Number.NaN);
+  return {
+    order: new Uint8Array(n * 4),
+    brightness: off(),
+    contrast: off(),
+    saturation: off(),
+    hue: off(),
+    gray: new Uint8Array(n),
+    blurRadius: new Float32Array(n),
+    solarize: new Uint8Array(n),
+  };
+}
+
+/** Crops of a batch as a network takes them, on `device`: float32 [n, 3, h, w]. */
 export function networkInput(
-  { crops, draws }: { crops: Tensor; draws: PhotometricDraws | null },
+  { crops, draws }: { crops: Tensor; draws: PhotometricDraws },
   device: Device = crops.device,
 ): Tensor {
   return scope(() => {
-    const pixels = toPlanes(crops, device);
-    return normalise(draws === null ? pixels : applyPhotometric(pixels, draws));
+    return normalise(applyPhotometric(toPlanes(crops, device), draws));
   });
 }
 

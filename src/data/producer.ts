@@ -178,7 +178,7 @@ export class Producer {
 }
 
 /** What the draws of a row say, as the addon takes it. */
-function changesOf(draws: PhotometricDraws, row: number): ColourChanges {
+export function changesOf(draws: PhotometricDraws, row: number): ColourChanges {
   return {
     order: draws.order.subarray(row * 4, row * 4 + 4),
     brightness: draws.brightness[row],

@@ -25,7 +25,7 @@ async function epochText(options: Partial<CropLoaderOptions> & { root: string },
   for await (const batch of loader.batches(epoch, start)) {
     const parts = batch.groups.flatMap(({ crops, draws }) => [
       Buffer.from(crops.bytes()).toString('base64'),
-      ...Object.values(draws ?? {}).map((values: Uint8Array | Float32Array) => values.join()),
+      ...Object.values(draws).map((values: Uint8Array | Float32Array) => values.join()),
     ]);
     texts.push([batch.iteration, batch.indices.join(), batch.labels.join(), ...parts].join('|'));
   }
