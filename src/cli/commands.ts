@@ -12,7 +12,7 @@ export const commands: CommandTable = {
     load: async () => (await import('./eval-knn.js')).evalKnn,
   },
   doctor: {
-    summary: 'Show what was found on this machine, and what to cure',
+    summary: 'Show what this machine offers, and what is wrong or slow',
     load: async () => (await import('./doctor.js')).doctor,
   },
   golden: {

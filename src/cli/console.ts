@@ -19,6 +19,7 @@ export class Console implements Io {
   private readonly handlers = new Set<(signal: NodeJS.Signals) => void>();
   private readonly shown = new Set<Progress & { clear(): void }>();
   private interruption: NodeJS.Signals | undefined;
+  private hasFailed = false;
   private readonly listener = (signal: NodeJS.Signals) => this.interrupt(signal);
 
   constructor(
@@ -67,9 +68,14 @@ export class Console implements Io {
     return () => this.handlers.delete(handler);
   }
 
-  /** 0, or 130 / 143 once a signal has asked for the end. */
+  fail(): void {
+    this.hasFailed = true;
+  }
+
+  /** 0, or 1 for a "no", or 130 / 143 once a signal has asked for the end. */
   get exitCode(): number {
-    return this.interruption === undefined ? 0 : 128 + constants.signals[this.interruption];
+    if (this.interruption !== undefined) return 128 + constants.signals[this.interruption];
+    return this.hasFailed ? 1 : 0;
   }
 
   /** Ends all progress and listens to signals no more. */

@@ -73,7 +73,7 @@ export const doctor = defineCommand({
           .join('\n')}`,
       );
     // As a result, not as an error: programs want the findings all the more when something is broken.
-    if (broken.length > 0) process.exitCode = 1;
+    if (broken.length > 0) io.fail();
     return { ok: broken.length === 0, findings };
   },
 });

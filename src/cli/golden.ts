@@ -40,7 +40,7 @@ export const golden = defineCommand({
     }
     const passed = results.filter(({ ok }) => ok).length;
     io.out(`${passed} passed, ${results.length - passed} failed`);
-    if (passed < results.length) process.exitCode = 1;
+    if (passed < results.length) io.fail();
     return { passed, failed: results.length - passed, cases: results };
   },
 });

@@ -14,7 +14,7 @@ export const train = defineCommand({
   examples: [
     'esvit train --data_path pictures',
     'esvit train --data_path pictures --epochs 20 --output_dir runs/first',
-    'esvit train --cfg configs/swin/swin_tiny_w7.yaml --data_path imagenet/train --use_dense_prediction True MODEL.SPEC.DROP_PATH_RATE 0.2',
+    'esvit train --cfg configs/swin/swin_tiny_patch4_window7_224.yaml --data_path imagenet/train --use_dense_prediction True MODEL.SPEC.DROP_PATH_RATE 0.2',
   ],
   options: trainOptions,
   aliases: trainAliases,

@@ -5,6 +5,7 @@ import { runArch } from './arch.js';
 import { runAugChain, runAugEval, runAugOp, runAugRrc } from './augmentation.js';
 import { type Check, failed, type GoldenCase } from './case.js';
 import { runCheckpoint } from './checkpoint.js';
+import { runDataset } from './dataset.js';
 import { runGraph } from './graph.js';
 import { runKnn } from './knn.js';
 import { runLoss } from './loss.js';
@@ -22,6 +23,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   aug_op: runAugOp,
   aug_rrc: runAugRrc,
   checkpoint: runCheckpoint,
+  dataset: runDataset,
   graph: runGraph,
   knn: runKnn,
   loss: runLoss,

@@ -34,6 +34,13 @@ export class CenterUpdate extends Module {
     });
   }
 
+  /** Forgets what was collected: the step is not taken. */
+  drop(): void {
+    this.sum?.dispose();
+    this.sum = undefined;
+    this.rows = 0;
+  }
+
   /** center <- momentum * center + (1 - momentum) * mean of the collected rows of all processes */
   apply(): void {
     const { sum } = this;

@@ -90,6 +90,11 @@ export class ViewLoss extends Module {
     this.viewCenter.apply();
   }
 
+  /** Forgets what was collected since the last update: the step is not taken. */
+  dropCollected(): void {
+    this.viewCenter.drop();
+  }
+
   /** Teacher probabilities. DINO, eq. 1 with the centre of eq. 4. */
   sharpened(logits: Tensor, center: Tensor, epoch: number): Tensor {
     return scope(() => logits.to({ dtype: 'float32' }).sub(center).div_(this.temperature(epoch)).softmax(-1));
@@ -173,6 +178,11 @@ export class ViewRegionLoss extends ViewLoss {
   override updateCenters(): void {
     super.updateCenters();
     this.regionCenter.apply();
+  }
+
+  override dropCollected(): void {
+    super.dropCollected();
+    this.regionCenter.drop();
   }
 
   private regionPart(

@@ -259,7 +259,7 @@ export const trainOptions = z.strictObject({
     text().default('auto'),
     "'auto' goes on with an interrupted run in --output_dir, 'never' refuses to, a file is a checkpoint to go on from",
   ),
-  saveckp_freq: output.fixed(
+  saveckp_freq: output.auto(
     'saveckp_freq',
     count(0),
     'Keep the checkpoint of every so many epochs; 0 keeps the last only',

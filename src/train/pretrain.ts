@@ -329,8 +329,7 @@ class Pretraining {
     this.events.onEpoch?.(entry);
     this.position = { epoch: epoch + 1, step: 0, sums: {} };
 
-    const isKept =
-      config.saveckp_freq > 0 && epoch % config.saveckp_freq === 0 && config.defaults === 'original';
+    const isKept = config.saveckp_freq > 0 && epoch % config.saveckp_freq === 0;
     if (isKept) saveCheckpoint(folder.keptCheckpointPath(epoch), state, this.position, config);
     const isLast = epoch + 1 === config.epochs;
     const since = (performance.now() - this.lastSave.at) / 1000;

@@ -99,6 +99,7 @@ class Resolver {
       epochs,
       ...learning,
       ...teacher,
+      saveckp_freq: this.pick('saveckp_freq', () => [0, 'the newest state is enough to go on']),
       output_dir: this.pick('output_dir', () => [runFolder(dataPath), 'named after the data']),
       world_size: worldSize,
       batches_per_epoch: batchesPerEpoch,

@@ -68,12 +68,12 @@ export function trainStep(
   let total = 0;
   for (const batch of batches) {
     const value = scope(() => batchGradients(state, batch, 1 / count, settings, observe));
-    if (!Number.isFinite(value)) return { loss: value, gradientNorms: new Map(), taken: false };
+    if (!Number.isFinite(value)) return notTaken(state, value);
     total += value / count;
   }
   if (scaler !== undefined && !scaler.unscale(student)) {
     scaler.update(false);
-    return { loss: total, gradientNorms: new Map(), taken: false };
+    return notTaken(state, total);
   }
   const gradientNorms = clipGradients(student, settings.clipGrad);
   if (settings.freezeLastLayer) cancelLastLayerGradients(student);
@@ -83,6 +83,13 @@ export function trainStep(
   state.loss.updateCenters();
   moveTeacher(teacher, student, settings.momentum);
   return { loss: total, gradientNorms, taken: true };
+}
+
+/** Leaves no trace of the step: neither gradients nor sums for the centres. */
+function notTaken({ loss, optimizer }: StepState, value: number): StepResult {
+  loss.dropCollected();
+  optimizer.zeroGrad();
+  return { loss: value, gradientNorms: new Map(), taken: false };
 }
 
 /** Adds the gradients of one batch; the loss. */

@@ -1,6 +1,7 @@
 /** Reads pickles (protocols 0 to 5) as data: opcodes are parsed, names are looked up in a list, nothing is run. */
 
 import { UserError } from '../errors.js';
+import { latin1, narrow, PickleBytes, text, wholeNumber } from './pickle-bytes.js';
 import { Namespace, OrderedDict, PyFloat, PyTuple, type PyValue } from './values.js';
 
 /** What an allow-listed callable makes of its arguments. */
@@ -42,34 +43,35 @@ export function unpickle(
 }
 
 class Machine {
-  private readonly view: DataView;
+  private readonly input: PickleBytes;
   private readonly stack: (PickleItem | Mark)[] = [];
   private readonly memo = new Map<number, PickleItem>();
 
   constructor(
-    private readonly bytes: Uint8Array,
+    bytes: Uint8Array,
     private readonly options: UnpickleOptions,
-    private at: number,
+    start: number,
   ) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.input = new PickleBytes(bytes, start, (what) => this.broken(what));
   }
 
   run(): { value: PickleItem; end: number } {
     for (;;) {
-      const opcode = this.take(1)[0];
-      if (opcode === 0x2e) return { value: this.pop(), end: this.at }; // STOP
+      const opcode = this.input.take(1)[0];
+      if (opcode === 0x2e) return { value: this.pop(), end: this.input.at }; // STOP
       this.step(opcode);
     }
   }
 
   private step(opcode: number): void {
-    const { stack, view } = this;
+    const { stack, input } = this;
+    const { view } = input;
     switch (String.fromCharCode(opcode)) {
       case '\x80': // PROTO
-        if (this.take(1)[0] > 5) throw this.broken('a pickle protocol above 5');
+        if (input.take(1)[0] > 5) throw this.broken('a pickle protocol above 5');
         return;
       case '\x95': // FRAME
-        this.length64();
+        input.length64();
         return;
       case '(':
         stack.push(MARK);
@@ -94,70 +96,70 @@ class Machine {
         stack.push(false);
         return;
       case 'J':
-        stack.push(view.getInt32(this.skip(4), true));
+        stack.push(view.getInt32(input.skip(4), true));
         return;
       case 'K':
-        stack.push(view.getUint8(this.skip(1)));
+        stack.push(view.getUint8(input.skip(1)));
         return;
       case 'M':
-        stack.push(view.getUint16(this.skip(2), true));
+        stack.push(view.getUint16(input.skip(2), true));
         return;
       case '\x8a':
-        stack.push(wholeNumber(this.take(this.take(1)[0])));
+        stack.push(wholeNumber(input.take(input.take(1)[0])));
         return;
       case '\x8b': // LONG4
-        stack.push(wholeNumber(this.take(view.getInt32(this.skip(4), true))));
+        stack.push(wholeNumber(input.take(view.getInt32(input.skip(4), true))));
         return;
       case 'G':
-        stack.push(new PyFloat(view.getFloat64(this.skip(8), false)));
+        stack.push(new PyFloat(view.getFloat64(input.skip(8), false)));
         return;
       case 'I':
-        stack.push(this.textInteger(this.line()));
+        stack.push(this.textInteger(input.line()));
         return;
       case 'L':
-        stack.push(this.textInteger(this.line().replace(/L$/, '')));
+        stack.push(this.textInteger(input.line().replace(/L$/, '')));
         return;
       case 'F':
-        stack.push(new PyFloat(Number(this.line())));
+        stack.push(new PyFloat(Number(input.line())));
         return;
 
       case 'X':
-        stack.push(text(this.take(view.getUint32(this.skip(4), true))));
+        stack.push(text(input.take(view.getUint32(input.skip(4), true))));
         return;
       case '\x8c':
-        stack.push(text(this.take(this.take(1)[0])));
+        stack.push(text(input.take(input.take(1)[0])));
         return;
       case '\x8d':
-        stack.push(text(this.take(this.length64())));
+        stack.push(text(input.take(input.length64())));
         return;
       case 'V':
         stack.push(
-          this.line().replace(/\\u([0-9a-fA-F]{4})/g, (_, code) =>
-            String.fromCharCode(Number.parseInt(code, 16)),
-          ),
+          input
+            .line()
+            .replace(/\\u([0-9a-fA-F]{4})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 16))),
         );
         return;
       case 'S': {
-        const line = this.line();
+        const line = input.line();
         stack.push(
           /^'[^'\\]*'$|^"[^"\\]*"$/.test(line) ? line.slice(1, -1) : this.fail(`the string ${line}`),
         );
         return;
       }
       case 'T': // Python 2's str: bytes that are text here
-        stack.push(latin1(this.take(view.getInt32(this.skip(4), true))));
+        stack.push(latin1(input.take(view.getInt32(input.skip(4), true))));
         return;
       case 'U':
-        stack.push(latin1(this.take(this.take(1)[0])));
+        stack.push(latin1(input.take(input.take(1)[0])));
         return;
       case 'B':
-        stack.push(this.take(view.getUint32(this.skip(4), true)).slice());
+        stack.push(input.take(view.getUint32(input.skip(4), true)).slice());
         return;
       case 'C':
-        stack.push(this.take(this.take(1)[0]).slice());
+        stack.push(input.take(input.take(1)[0]).slice());
         return;
       case '\x8e':
-        stack.push(this.take(this.length64()).slice());
+        stack.push(input.take(input.length64()).slice());
         return;
 
       case ')':
@@ -223,30 +225,30 @@ class Machine {
       }
 
       case 'q':
-        this.memo.set(this.take(1)[0], this.top());
+        this.memo.set(input.take(1)[0], this.top());
         return;
       case 'r':
-        this.memo.set(view.getUint32(this.skip(4), true), this.top());
+        this.memo.set(view.getUint32(input.skip(4), true), this.top());
         return;
       case 'p':
-        this.memo.set(Number(this.line()), this.top());
+        this.memo.set(Number(input.line()), this.top());
         return;
       case '\x94':
         this.memo.set(this.memo.size, this.top());
         return;
       case 'h':
-        stack.push(this.recall(this.take(1)[0]));
+        stack.push(this.recall(input.take(1)[0]));
         return;
       case 'j':
-        stack.push(this.recall(view.getUint32(this.skip(4), true)));
+        stack.push(this.recall(view.getUint32(input.skip(4), true)));
         return;
       case 'g':
-        stack.push(this.recall(Number(this.line())));
+        stack.push(this.recall(Number(input.line())));
         return;
 
       case 'c': {
-        const module = this.line();
-        stack.push(this.global(module, this.line()));
+        const module = input.line();
+        stack.push(this.global(module, input.line()));
         return;
       }
       case '\x93': {
@@ -273,11 +275,11 @@ class Machine {
         stack.push(this.options.persistentLoad(this.pop()));
         return;
       case 'P':
-        stack.push(this.options.persistentLoad(this.line()));
+        stack.push(this.options.persistentLoad(input.line()));
         return;
       case 'i': {
-        const module = this.line();
-        throw this.forbidden(`${module}.${this.line()}`);
+        const module = input.line();
+        throw this.forbidden(`${module}.${input.line()}`);
       }
       default:
         throw this.broken(`the opcode 0x${opcode.toString(16).padStart(2, '0')}`);
@@ -320,38 +322,12 @@ class Machine {
   private broken(what: string): UserError {
     return new UserError(
       'checkpoint',
-      `${this.options.source} is not a sound checkpoint: its pickle has ${what} at byte ${this.at}. The file is damaged or no pickle; fetch or save it again.`,
+      `${this.options.source} is not a sound checkpoint: its pickle has ${what} at byte ${this.input.at}. The file is damaged or no pickle; fetch or save it again.`,
     );
   }
 
   private fail(what: string): never {
     throw this.broken(what);
-  }
-
-  private skip(count: number): number {
-    const start = this.at;
-    if (count < 0 || start + count > this.bytes.byteLength) throw this.broken('its end too early');
-    this.at = start + count;
-    return start;
-  }
-
-  private take(count: number): Uint8Array {
-    const start = this.skip(count);
-    return this.bytes.subarray(start, start + count);
-  }
-
-  private length64(): number {
-    const length = this.view.getBigUint64(this.skip(8), true);
-    if (length > BigInt(this.bytes.byteLength)) throw this.broken('a length beyond its end');
-    return Number(length);
-  }
-
-  private line(): string {
-    const end = this.bytes.indexOf(0x0a, this.at);
-    if (end < 0) throw this.broken('a line without an end');
-    const line = text(this.bytes.subarray(this.at, end));
-    this.at = end + 1;
-    return line;
   }
 
   private textInteger(line: string): PyValue {
@@ -419,27 +395,4 @@ export abstract class BuildTarget extends Intermediate {
 /** Whole float keys equal whole numbers in Python. */
 function hashable(key: PickleItem): PyValue {
   return key instanceof PyFloat && Number.isSafeInteger(key.value) ? key.value : (key as PyValue);
-}
-
-const decoder = new TextDecoder('utf-8');
-
-function text(bytes: Uint8Array): string {
-  return decoder.decode(bytes);
-}
-
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
-}
-
-function narrow(value: bigint): number | bigint {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
-}
-
-/** Little-endian two's complement of any length. */
-function wholeNumber(bytes: Uint8Array): number | bigint {
-  if (bytes.length === 0) return 0;
-  let hex = '';
-  for (let i = bytes.length - 1; i >= 0; i--) hex += bytes[i].toString(16).padStart(2, '0');
-  return narrow(BigInt.asIntN(bytes.length * 8, BigInt(`0x${hex}`)));
 }
