@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import {
   CropLoader,
+  changesOf,
   cropJob,
   decode,
   dinoPlan,
@@ -18,7 +19,6 @@ import {
   randomResizedCrop,
 } from '../src/data/index.js';
 import { COLOUR_FIELDS, JOB_FIELDS, writeColours, writeJob } from '../src/data/native-image.js';
-import { changesOf } from '../src/data/producer.js';
 import { scope, setThreads, tensor } from '../src/torch/index.js';
 import { median, Peer, table } from './peer.js';
 
@@ -112,7 +112,8 @@ export async function dataPathBench(options: {
   rounds: number;
 }): Promise<void> {
   const { folder, batch, workers, rounds } = options;
-  setThreads(cpus().length);
+  // As PyTorch's does beside us: the cores belong to the workers, and parallel tensor code would wait for them.
+  setThreads(1);
   const source = await openImages(folder);
   const plan = dinoPlan({ localCounts: [LOCAL] });
   const loader = new CropLoader({
@@ -140,7 +141,6 @@ export async function dataPathBench(options: {
   const bad = loader.badImages.size;
   await loader.close();
   const peak = process.resourceUsage().maxRSS * 1024;
-  setThreads(1);
   const images = Math.min(source.length, 200);
   await stages(source, Math.min(images, 20));
   const own = await stages(source, images);

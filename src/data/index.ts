@@ -42,7 +42,7 @@ export {
 } from './open-images.js';
 export * from './photometric.js';
 export { CACHE_LIMIT, cacheFor, PixelCache } from './pixel-cache.js';
-export type { BadImage } from './producer.js';
+export { type BadImage, changesOf } from './producer.js';
 export { PURPOSE, RandomStream } from './random.js';
 export { epochOrder, iterationsPerEpoch, type Share } from './sampler.js';
 export type { ImageSource } from './source.js';
