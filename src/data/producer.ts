@@ -69,7 +69,6 @@ export class Producer {
   private readonly jobs: Float64Array;
   private readonly colours: Float64Array | undefined;
   private readonly bad = new Map<number, BadImage>();
-  private decoded = 0;
 
   constructor(private readonly options: ProducerOptions) {
     const { plan, batchSize, cache } = options;
@@ -84,58 +83,72 @@ export class Producer {
   /** Takes rows of the batch until none is left; other producers may take rows of it at the same time. */
   async produce(order: Order): Promise<Report> {
     const slot = this.slots[order.slot];
-    const bad: BadImage[] = [];
-    this.decoded = 0;
-    for (;;) {
-      const row = Atomics.add(slot.next, 0, 1);
-      if (row >= order.rows) break;
-      const wanted = slot.indices[row];
-      const found = this.options.evaluation
-        ? await this.pictureAt(wanted, bad)
-        : await this.pictureOrReplacement(wanted, order.epoch, bad);
-      slot.indices[row] = found?.index ?? -1;
-      if (found === undefined) continue;
-      slot.labels[row] = this.source.label(found.index);
-      if (this.options.evaluation) this.cropCentre(found.picture, slot, row, this.options.evaluation);
-      else this.crop(found.picture, slot, row, order.epoch, wanted);
+    const report: Report = { slot: order.slot, bad: [], decoded: 0 };
+    // Decoding happens in another thread: while this one crops a picture, the next is on its way.
+    let next = this.take(slot, order, report);
+    try {
+      while (next !== undefined) {
+        const { row, wanted } = next;
+        const found = await next.found;
+        next = this.take(slot, order, report);
+        slot.indices[row] = found?.index ?? -1;
+        if (found === undefined) continue;
+        slot.labels[row] = this.source.label(found.index);
+        if (this.options.evaluation) this.cropCentre(found.picture, slot, row, this.options.evaluation);
+        else this.crop(found.picture, slot, row, order.epoch, wanted);
+      }
+    } finally {
+      // The thread must not end while something of it is being decoded.
+      await next?.found.catch(() => undefined);
     }
-    return { slot: order.slot, bad, decoded: this.decoded };
+    return report;
+  }
+
+  private take(slot: SlotViews, order: Order, report: Report) {
+    const row = Atomics.add(slot.next, 0, 1);
+    if (row >= order.rows) return undefined;
+    const wanted = slot.indices[row];
+    const found = this.options.evaluation
+      ? this.pictureAt(wanted, report)
+      : this.pictureOrReplacement(wanted, order.epoch, report);
+    found.catch(() => undefined); // thrown when its turn comes
+    return { row, wanted, found };
   }
 
   close(): void {
     this.source.close();
   }
 
-  private async pictureAt(index: number, bad: BadImage[]) {
+  private async pictureAt(index: number, report: Report) {
     const cached = this.cache?.get(index);
     if (cached) return { index, picture: cached };
     const known = this.bad.get(index);
     if (known) {
-      bad.push(known);
+      report.bad.push(known);
       return undefined;
     }
     try {
       const picture = await decode(await this.source.read(index), this.options.maxPixels);
-      this.decoded++;
+      report.decoded++;
       this.cache?.put(index, picture);
       return { index, picture };
     } catch (error) {
       const reason = messageOf(error).split('\n')[0];
       const failure = { index, key: this.source.key(index), reason };
       this.bad.set(index, failure);
-      bad.push(failure);
+      report.bad.push(failure);
       return undefined;
     }
   }
 
   /** A bad picture's place is taken by one that its own key draws: the same in every run. */
-  private async pictureOrReplacement(wanted: number, epoch: number, bad: BadImage[]) {
-    const found = await this.pictureAt(wanted, bad);
+  private async pictureOrReplacement(wanted: number, epoch: number, report: Report) {
+    const found = await this.pictureAt(wanted, report);
     if (found) return found;
     const { seed } = this.options;
     const random = new RandomStream().key(seed, epoch, wanted, PURPOSE.replacement);
     for (let attempt = 0; attempt < REPLACEMENTS; attempt++) {
-      const other = await this.pictureAt(random.integer(this.source.length), bad);
+      const other = await this.pictureAt(random.integer(this.source.length), report);
       if (other) return other;
     }
     const { key, reason } = this.bad.get(wanted) ?? { key: '?', reason: '?' };
