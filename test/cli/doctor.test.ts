@@ -1,6 +1,6 @@
 /** What the doctor finds: on this machine, and on machines that lack something. */
 
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   bfloat16Finding,
   blasFinding,
@@ -11,15 +11,12 @@ import {
   memoryFinding,
   nodeFinding,
 } from '../../src/cli/doctor.js';
+import { UserError } from '../../src/errors.js';
 import { torchInfo } from '../../src/torch/index.js';
 import { run } from './harness.js';
 
 const info = torchInfo();
 const rates = { threads: 2, float32: 160, bfloat16: 371 };
-
-afterEach(() => {
-  process.exitCode = undefined;
-});
 
 describe('esvit doctor', () => {
   it('finds this machine able', async () => {
@@ -39,6 +36,23 @@ describe('esvit doctor', () => {
     expect(facts('libtorch')?.version).toBe(info.version);
     expect(facts('BLAS')?.gflops).toBeGreaterThan(0);
     expect(facts('bf16')?.gflops).toBeGreaterThan(0);
+  });
+
+  it('says what is broken, and fails', async () => {
+    vi.doMock('../../src/torch/index.js', () => {
+      throw new UserError('environment', 'the native addon is not built yet.');
+    });
+    try {
+      const text = await run(doctor, 'doctor');
+      expect(text.code).toBe(1);
+      expect(text.out).toMatch(/^BROKEN {3}addon /m);
+      expect(text.err).toMatch(/^error: (something is|\d things are) broken here:\n/m);
+      const json = await run(doctor, 'doctor', '--json');
+      expect(json.code).toBe(1);
+      expect(JSON.parse(json.out)).toMatchObject({ ok: false });
+    } finally {
+      vi.doUnmock('../../src/torch/index.js');
+    }
   });
 });
 
