@@ -15,7 +15,13 @@ function build(outDim: number): StepState {
   const network = (dropPathRate: number) => {
     const backbone = buildBackbone({ arch: 'swin_tiny', dropPathRate });
     const head = () =>
-      new DinoHead({ inDim: backbone.featureDim, outDim, useBn: false, normLastLayer: true, ...HEAD_DEFAULTS });
+      new DinoHead({
+        inDim: backbone.featureDim,
+        outDim,
+        useBn: false,
+        normLastLayer: true,
+        ...HEAD_DEFAULTS,
+      });
     return new MultiCropNetwork(backbone, head(), head());
   };
   const student = network(0.1);
@@ -52,7 +58,11 @@ function ours(batch: number, outDim: number, precision: DType): () => number {
   };
 }
 
-export async function trainStepBench(options: { batch: number; outDim: number; rounds: number }): Promise<void> {
+export async function trainStepBench(options: {
+  batch: number;
+  outDim: number;
+  rounds: number;
+}): Promise<void> {
   const { batch, outDim, rounds } = options;
   const threads = cpus().length;
   setThreads(threads);
@@ -73,7 +83,9 @@ export async function trainStepBench(options: { batch: number; outDim: number; r
   const rss = process.resourceUsage().maxRSS * 1024;
   const gigabytes = (bytes: number) => (bytes / 1e9).toFixed(2);
   const ratio = median(theirs.map((seconds, i) => seconds / mine[i]));
-  console.log(`Swin-T, views + regions, 2x224 + ${LOCAL}x96, out_dim ${outDim}, batch ${batch}, ${threads} threads`);
+  console.log(
+    `Swin-T, views + regions, 2x224 + ${LOCAL}x96, out_dim ${outDim}, batch ${batch}, ${threads} threads`,
+  );
   console.log(
     table([
       ['', 'seconds a step', 'peak memory (GB)'],

@@ -7,7 +7,7 @@ import { ask, cache, failure, logPath, readLog, run, SetupError, say, timed, whi
 
 const ARCHIVE =
   'https://download.pytorch.org/libtorch/cpu/libtorch-cxx11-abi-shared-with-deps-2.1.2%2Bcpu.zip';
-export const LIBTORCH_PACKAGES = ['libtorch-dev', 'libgloo-dev', 'libopenblas0-pthread'];
+export const LIBTORCH_PACKAGES = ['libtorch-dev', 'libgloo-dev', 'libopenblas0-openmp'];
 const OLDEST_CMAKE = [3, 18];
 
 /** The words that start apt-get here, or undefined where we may not use it. */
@@ -87,11 +87,12 @@ export function checkCmake() {
 
 /**
  * What the system's libtorch still lacks, as Debian packages. Its matrix products are those of whatever stands
- * behind libblas.so.3: the reference library there is tens of times slower than OpenBLAS.
+ * behind libblas.so.3: the reference library there is tens of times slower than OpenBLAS. The addon takes the
+ * OpenBLAS that shares libtorch's threads wherever it is installed, whatever the system's choice.
  */
 export function missingBesideSystem(libtorch) {
   const missing = [];
-  if (blasOf(libtorch) === 'reference') missing.push('libopenblas0-pthread');
+  if (!existsSync(join(libtorch.lib, 'openblas-openmp/libblas.so.3'))) missing.push('libopenblas0-openmp');
   if (!existsSync('/usr/include/gloo')) missing.push('libgloo-dev');
   return missing;
 }
@@ -167,5 +168,5 @@ async function fetchTo(archive) {
 
 export function warnReferenceBlas() {
   say('WARNING: libtorch would use the reference BLAS, whose matrix products are tens of times slower.');
-  say('WARNING: install OpenBLAS: apt-get install libopenblas0-pthread');
+  say('WARNING: install OpenBLAS: apt-get install libopenblas0-openmp');
 }

@@ -239,7 +239,7 @@ export function blasFinding(info: TorchDescription, library: string | undefined,
     status: 'warning',
     text: `${text}, which is slow`,
     cure: isReference
-      ? 'this is the reference BLAS, tens of times slower than need be; install OpenBLAS: apt-get install libopenblas0-pthread'
+      ? 'this is the reference BLAS, tens of times slower than need be; install OpenBLAS: apt-get install libopenblas0-openmp'
       : 'matrix products are slow; is the machine busy, or are OMP_NUM_THREADS or a CPU limit in the way?',
     facts,
   };

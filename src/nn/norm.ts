@@ -1,6 +1,6 @@
 /** Normalisations. */
 
-import { batchNorm, layerNorm, ones, type Tensor, tensor, zeros } from '../torch/index.js';
+import { batchNorm, layerNorm, ones, scope, type Tensor, tensor, zeros } from '../torch/index.js';
 import { Buffer, Module, Parameter } from './module.js';
 
 /** Over the last dimension (Ba et al. 2016). */
@@ -19,6 +19,12 @@ export class LayerNorm extends Module {
 
   /** x: [..., dim] -> the same shape */
   forward(x: Tensor): Tensor {
+    // Before libtorch 2 the CPU kernel wants all arguments of one dtype. It computes in float32 either way.
+    if (x.dtype !== this.weight.dtype && x.device === 'cpu')
+      return scope(() => {
+        const [weight, bias] = [this.weight, this.bias].map((own) => own.to({ dtype: x.dtype }));
+        return layerNorm(x, [this.dim], weight, bias, this.eps);
+      });
     return layerNorm(x, [this.dim], this.weight, this.bias, this.eps);
   }
 }

@@ -67,7 +67,7 @@ describe('a finding', () => {
     const slow = { ...rates, float32: 6 };
     expect(blasFinding(info, reference, slow)).toMatchObject({
       status: 'warning',
-      cure: expect.stringContaining('apt-get install libopenblas0-pthread'),
+      cure: expect.stringContaining('apt-get install libopenblas0-openmp'),
     });
     const fast = '/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3';
     expect(blasFinding(info, fast, slow).cure).toContain('is the machine busy');
