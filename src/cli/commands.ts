@@ -11,6 +11,10 @@ export const commands: CommandTable = {
     summary: 'Weighted k-NN accuracy of frozen features',
     load: async () => (await import('./eval-knn.js')).evalKnn,
   },
+  demo: {
+    summary: 'Draw pictures, train on them without labels, and show what came of it',
+    load: async () => (await import('./demo.js')).demo,
+  },
   doctor: {
     summary: 'Show what this machine offers, and what is wrong or slow',
     load: async () => (await import('./doctor.js')).doctor,

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import type { ImageSource } from '../data/index.js';
 import { UserError } from '../errors.js';
 import type { RunFolder as Folder } from '../run/index.js';
-import type { KnnSources, PretrainEvents, PretrainResult, Resolution } from '../train/index.js';
+import type { KnnSources, PretrainResult, Resolution } from '../train/index.js';
 import { trainAliases, trainOptions } from '../train/options.js';
-import { defineCommand, type Io, type Progress } from './command.js';
+import { defineCommand, type Io } from './command.js';
+import { TrainingWatch } from './training-watch.js';
 
 export const train = defineCommand({
   name: 'train',
@@ -57,7 +58,7 @@ export const train = defineCommand({
           );
         knn = { bank: source, queries };
       }
-      const watch = new Watch(io, config.out_dim);
+      const watch = new TrainingWatch(io);
       const release = io.onInterrupt((signal) => watch.interrupt(signal));
       try {
         const result = await pretrain(config, source, folder, watch.events, knn);
@@ -164,64 +165,4 @@ function conclude(result: PretrainResult, path: string, io: Io): void {
       ? `Finished after ${result.steps} iterations (${speed}); the weights are in ${checkpoint}.`
       : `Ended after ${result.steps} iterations, since ${result.reason} (${speed}); the same command goes on from ${checkpoint}.`,
   );
-}
-
-/** Shows a run as it goes, and passes on the wish to end it. */
-class Watch {
-  private bar: Progress | undefined;
-  private signal: string | undefined;
-  private verdict = '';
-
-  constructor(
-    private readonly io: Io,
-    private readonly outDim: number,
-  ) {}
-
-  interrupt(signal: string): void {
-    this.signal = signal;
-    this.io.log('Saving, then ending; once more ends at once.');
-  }
-
-  stop(): void {
-    this.bar?.stop();
-  }
-
-  readonly events: PretrainEvents = {
-    onStart: ({ total, resumedAt, parameters }) => {
-      this.io.log(`Backbone of ${(parameters / 1e6).toFixed(1)} M parameters; ${total} iterations.`);
-      this.bar = this.io.progress(total, { label: 'training', unit: 'iterations', start: resumedAt });
-    },
-    onStep: ({ done, epoch, loss, lr, images, dataWait, memory }) => {
-      this.images += images;
-      const seconds = (performance.now() - this.since) / 1000;
-      this.bar?.update(done, {
-        epoch,
-        loss: `${loss.toFixed(3)} of ln ${Math.log(this.outDim).toFixed(2)}`,
-        lr: lr.toExponential(1),
-        'images/s': (this.images / seconds).toFixed(1),
-        waiting: `${(100 * dataWait).toFixed(0)}%`,
-        memory: `${(memory / 1e9).toFixed(1)} GB`,
-        ...(this.verdict !== '' && { health: this.verdict }),
-      });
-    },
-    onHealth: (health, { verdict, hint }, { done }) => {
-      if (verdict !== this.verdict && verdict !== 'healthy' && hint !== '')
-        this.io.warn(
-          `Iteration ${done}: ${verdict} (teacher entropy ${health.teacherEntropy.toFixed(2)}, feature rank ${health.effectiveRank.toFixed(0)}); ${hint}.`,
-        );
-      this.verdict = verdict;
-    },
-    onEpoch: (entry) => {
-      const knn = Object.entries(entry).filter(([name]) => name.startsWith('knn'));
-      if (knn.length === 0) return;
-      this.io.log(
-        `Epoch ${entry.epoch}: ${knn.map(([name, value]) => `${name} ${Number(value).toFixed(2)}%`).join(', ')}`,
-      );
-    },
-    onNote: (line) => this.io.warn(line),
-    stopReason: () => (this.signal === undefined ? undefined : `${this.signal} came`),
-  };
-
-  private images = 0;
-  private readonly since = performance.now();
 }

@@ -13,3 +13,4 @@ export type {
   ReportData,
   TrainingCurves,
 } from './report-data.js';
+export { type DemoEvents, type DemoOptions, type DemoResult, runDemo } from './story.js';

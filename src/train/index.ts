@@ -12,7 +12,7 @@ export {
   trainAliases,
   trainOptions,
 } from './options.js';
-export { type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
+export { cropPlan, type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';

@@ -2,14 +2,13 @@
 
 import type { DeepReadonly } from '../config/index.js';
 import {
-  applyPhotometric,
   type CropBatch,
   CropLoader,
+  type CropPlan,
   cacheFor,
   dinoPlan,
   type ImageSource,
-  normalise,
-  toPlanes,
+  networkInput,
 } from '../data/index.js';
 import { UserError } from '../errors.js';
 import type { KnnResult } from '../eval/index.js';
@@ -43,7 +42,7 @@ export interface StepReport {
 
 export interface PretrainEvents {
   /** before the first step; `resumedAt` counts the steps of an earlier start */
-  onStart?(info: { total: number; resumedAt: number; parameters: number }): void;
+  onStart?(info: { total: number; resumedAt: number; parameters: number; outDim: number }): void;
   onStep?(report: StepReport): void;
   onHealth?(health: Health, diagnosis: Diagnosis, report: StepReport): void;
   onEpoch?(entry: LogEntry): void;
@@ -86,6 +85,18 @@ export async function pretrain(
   }
 }
 
+/** The crops of a run. */
+export function cropPlan(config: Config): CropPlan {
+  return dinoPlan({
+    globalSize: config.global_crops_size,
+    globalScale: config.global_crops_scale as [number, number],
+    localSizes: config.local_crops.map(({ size }) => size),
+    localCounts: config.local_crops.map(({ count }) => count),
+    localScale: config.local_crops_scale as [number, number],
+    blurRadius: config.blur_radius as [number, number],
+  });
+}
+
 class Pretraining {
   private readonly state: StepState;
   private readonly settings: ReturnType<typeof stepSettings>;
@@ -125,7 +136,7 @@ class Pretraining {
     this.loader = this.openLoader(cache);
     const resumedAt = this.done;
     const parameters = this.state.student.backbone.parameters().reduce((sum, { numel }) => sum + numel, 0);
-    events.onStart?.({ total: this.total, resumedAt, parameters });
+    events.onStart?.({ total: this.total, resumedAt, parameters, outDim: config.out_dim });
     this.started = performance.now();
     this.lastSave.at = this.started;
 
@@ -171,14 +182,7 @@ class Pretraining {
     const { config, folder, events } = this;
     return new CropLoader({
       source: this.source,
-      plan: dinoPlan({
-        globalSize: config.global_crops_size,
-        globalScale: config.global_crops_scale as [number, number],
-        localSizes: config.local_crops.map(({ size }) => size),
-        localCounts: config.local_crops.map(({ count }) => count),
-        localScale: config.local_crops_scale as [number, number],
-        blurRadius: config.blur_radius as [number, number],
-      }),
+      plan: cropPlan(config),
       // a CPU that trains has no time for tensors of pixels: exact byte arithmetic in the workers is cheaper
       photometric: config.device === 'cpu' ? 'workers' : 'device',
       seed: config.seed,
@@ -360,15 +364,7 @@ class Pretraining {
 
   /** A batch as the network takes it: one tensor for each size of crops. */
   private prepare(batch: CropBatch): Tensor[] {
-    const { device } = this.config;
-    return scope(() =>
-      batch.groups.map(({ crops, draws }) =>
-        // without draws the workers have done the photometric step already
-        normalise(
-          draws === null ? toPlanes(crops, device) : applyPhotometric(toPlanes(crops, device), draws),
-        ),
-      ),
-    ).map((tensor) => tensor.keep());
+    return batch.groups.map((group) => networkInput(group, this.config.device).keep());
   }
 
   private result(status: PretrainResult['status'], reason?: string): PretrainResult {
