@@ -68,6 +68,10 @@ export interface DinoPlanOptions {
   localScale?: Range;
   /** of the blur's radius in pixels, default 0.1 to 2 */
   blurRadius?: Range;
+  /** greatest turn of the hues, default 0.1 */
+  hue?: number;
+  /** probability of a crop without colours, default 0.2 */
+  gray?: number;
 }
 
 /** Two global crops (blur 1.0 / 0.1, solarise 0 / 0.2) and local crops of one or more sizes (blur 0.5). */
@@ -89,7 +93,9 @@ export function dinoPlan(options: DinoPlanOptions = {}): CropPlan {
     const each = (p: number) => Array<number>(views).fill(p);
     groups.push({ size, views, scale: localScale, blur: each(0.5), solarize: each(0), role: 'local' });
   });
-  const photometric = { ...DINO_PHOTOMETRIC, blurRadius: options.blurRadius ?? DINO_PHOTOMETRIC.blurRadius };
+  const { blurRadius = DINO_PHOTOMETRIC.blurRadius, gray = DINO_PHOTOMETRIC.gray } = options;
+  const { hue = DINO_PHOTOMETRIC.hue[1] } = options;
+  const photometric = { ...DINO_PHOTOMETRIC, blurRadius, gray, hue: [-hue, hue] as const };
   const plan: CropPlan = { groups, ratio: [3 / 4, 4 / 3], flip: 0.5, photometric };
   checkPlan(plan);
   return plan;

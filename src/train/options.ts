@@ -61,6 +61,8 @@ export const ORIGINAL_DEFAULTS = {
   head_hidden_dim: 2048,
   head_bottleneck_dim: 256,
   blur_radius: [0.1, 2],
+  hue_jitter: 0.1,
+  gray_probability: 0.2,
 } as const;
 
 type OriginalName = keyof typeof ORIGINAL_DEFAULTS;
@@ -217,6 +219,16 @@ export const trainOptions = z.strictObject({
     'blur_radius',
     scale(),
     'Least and greatest radius of the blur, in pixels; small pictures need less',
+  ),
+  hue_jitter: augmentation.auto(
+    'hue_jitter',
+    z.number().min(0).max(0.5),
+    'Greatest turn of the hues, 0.5 is all the way round; more makes shape count more than colour',
+  ),
+  gray_probability: augmentation.auto(
+    'gray_probability',
+    fraction(),
+    'Share of crops that lose their colours',
   ),
   aug_opt: augmentation.fixed(
     'aug_opt',

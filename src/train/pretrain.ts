@@ -94,6 +94,8 @@ export function cropPlan(config: Config): CropPlan {
     localCounts: config.local_crops.map(({ count }) => count),
     localScale: config.local_crops_scale as [number, number],
     blurRadius: config.blur_radius as [number, number],
+    hue: config.hue_jitter,
+    gray: config.gray_probability,
   });
 }
 

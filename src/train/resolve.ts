@@ -193,6 +193,11 @@ class Resolver {
         why,
       ]),
       local_crops_scale: this.pick('local_crops_scale', () => [[...choice.localScale], why]),
+      hue_jitter: this.pick('hue_jitter', () => [ORIGINAL_DEFAULTS.hue_jitter, "the original's"]),
+      gray_probability: this.pick('gray_probability', () => [
+        ORIGINAL_DEFAULTS.gray_probability,
+        "the original's",
+      ]),
       blur_radius: this.pick('blur_radius', () => [[...choice.blurRadius], why]),
     };
   }
