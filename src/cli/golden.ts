@@ -8,7 +8,7 @@ import { defineCommand } from './command.js';
 const options = z.strictObject({
   folder: z.string().describe('Folder with a manifest.json of golden cases'),
   kind: z.array(z.string()).optional().describe('Only cases of these kinds'),
-  only: z.string().optional().describe("Only cases whose name contains this, e.g. 'swin'"),
+  only: z.array(z.string()).optional().describe("Only cases whose name contains one of these, e.g. 'swin'"),
   device: z.enum(['cpu', 'cuda']).default('cpu').describe('Where to compute (TF32 is off)'),
   threads: z.number().int().min(1).optional().describe('Threads that compute (automatic: all cores)'),
 });
@@ -26,7 +26,8 @@ export const golden = defineCommand({
     setThreads(threads ?? cpus().length);
     setExactMatmul(true);
     const wanted = ({ name, kind: own }: GoldenCase) =>
-      (kind === undefined || kind.includes(own)) && (only === undefined || name.includes(only));
+      (kind === undefined || kind.includes(own)) &&
+      (only === undefined || only.some((part) => name.includes(part)));
     const cases = readManifest(folder).filter(wanted);
     if (cases.length === 0)
       throw new UserError('usage', `no case of ${folder} fits --kind and --only; leave them out to run all.`);
