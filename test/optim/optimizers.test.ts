@@ -194,7 +194,7 @@ describe.each<[string, (groups: ParamGroup[]) => Optimizer, string[]]>([
     ]);
     expect([...state.keys()]).toEqual([0, 1, 2]);
     expect(Object.keys(state.get(0) ?? {}).sort()).toEqual(names);
-    const shapes = [0, 1, 2].map((i) => (state.get(i)?.[names[0]] as Parameter).shape);
+    const shapes = [...state.values()].map((own) => (own[names[0]] as Parameter).shape);
     expect(shapes).toEqual([[3, 2], [2, 2], [4]]);
   });
 
