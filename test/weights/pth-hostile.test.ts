@@ -183,7 +183,7 @@ describe('a file that is not what it should be', () => {
     ['a web page', '<!DOCTYPE html><html>404</html>', 'web page'],
     ['a web page after spaces', '\n  <html>', 'web page'],
     ['empty', '', 'it is empty'],
-    ['a pointer of Git LFS', 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'],
+    ['a pointer of Git LFS', 'version git-lfs/v1\noid sha256:0\n', 'git lfs pull'],
     ['plain text', 'weights', 'not a PyTorch checkpoint'],
     ['another pickle', '\x80\x02K\x01.', 'not one of torch.save'],
     ['another zip', Buffer.from('PK\x05\x06'.padEnd(22, '\0'), 'latin1'), 'no data.pkl'],
