@@ -2,6 +2,7 @@
 
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -30,7 +31,7 @@ export class Peer {
         'the benchmarks compare with PyTorch: install it, on Debian with `apt-get install python3-torch python3-torchvision`',
       );
     const path = fileURLToPath(new URL(`peer/${script}`, import.meta.url));
-    const child = spawn(python, [path], { env: { ...process.env, ...environment } });
+    const child = spawn(python, [path], { env: { ...process.env, ...sameBlas(), ...environment } });
     child.stderr.pipe(process.stderr);
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const peer = new Peer(child, lines);
@@ -56,6 +57,12 @@ export class Peer {
     if (done === true) throw new Error('the PyTorch process ended before it answered');
     return JSON.parse(value) as unknown;
   }
+}
+
+/** The peer gets the OpenBLAS that the addon uses; with Debian's usual one it would be slower. */
+function sameBlas(): NodeJS.ProcessEnv {
+  const used = readFileSync('/proc/self/maps', 'utf8').match(/\S*\/openblas-openmp(?=\/)/);
+  return used === null ? {} : { LD_LIBRARY_PATH: used[0] };
 }
 
 export function median(values: readonly number[]): number {

@@ -58,11 +58,13 @@ function ours(batch: number, outDim: number, precision: DType): () => number {
   };
 }
 
-export async function trainStepBench(options: {
+interface Options {
   batch: number;
   outDim: number;
   rounds: number;
-}): Promise<void> {
+}
+
+export async function trainStepBench(options: Options): Promise<void> {
   const { batch, outDim, rounds } = options;
   const threads = cpus().length;
   setThreads(threads);
@@ -96,13 +98,36 @@ export async function trainStepBench(options: {
   );
 }
 
+/** Ours in bfloat16 beside ours in float32, in one process. */
+export function precisionBench({ batch, outDim, rounds }: Options): void {
+  setThreads(cpus().length);
+  const [wide, narrow] = [ours(batch, outDim, 'float32'), ours(batch, outDim, 'bfloat16')];
+  const seconds: [number, number][] = [];
+  for (let round = -1; round < rounds; round++) {
+    const pair: [number, number] = [wide(), narrow()];
+    if (round >= 0) seconds.push(pair);
+  }
+  const middle = (column: 0 | 1) => median(seconds.map((pair) => pair[column])).toFixed(2);
+  const ratio = median(seconds.map(([slow, fast]) => slow / fast));
+  console.log(
+    table([
+      ['', 'seconds a step'],
+      ['esvit fp32', middle(0)],
+      ['esvit bf16', middle(1)],
+      ['ratio', `${ratio.toFixed(2)}x faster`],
+    ]),
+  );
+}
+
 const number = (name: string, fallback: number) => {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? fallback : Number(process.argv[at + 1]);
 };
 
-await trainStepBench({
+const options: Options = {
   batch: number('batch', 2),
   outDim: number('out_dim', 65536),
   rounds: number('rounds', 5),
-});
+};
+if (process.argv.includes('--bf16')) precisionBench(options);
+else await trainStepBench(options);

@@ -33,15 +33,29 @@ export const sampleData = defineCommand({
       .max(1)
       .default(defaults.variation)
       .describe('How far pose, light and clutter go: 0 upright and alone, 1 as wild as it gets'),
+    surroundings: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(defaults.surroundings)
+      .describe('How busy it is about the object: 0 plain grounds, 1 patterns and clutter everywhere'),
   }),
   async run(options, io) {
     const started = performance.now();
-    const { classes, per_class: perClass, val_per_class: valPerClass, size, seed, variation } = options;
+    const {
+      classes,
+      per_class: perClass,
+      val_per_class: valPerClass,
+      size,
+      seed,
+      variation,
+      surroundings,
+    } = options;
     let bar: ReturnType<typeof io.progress> | undefined;
     try {
       const result = await makeSampleData(
         options.output,
-        { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation },
+        { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation, surroundings },
         (done, all) => {
           bar ??= io.progress(all, { label: 'drawing', unit: 'pictures' });
           bar.update(done);
@@ -54,7 +68,7 @@ export const sampleData = defineCommand({
           ? `${options.output} already holds this set: ${trainPictures} training and ${valPictures} held-out pictures.`
           : `Drew ${trainPictures} training pictures into ${train} and ${valPictures} held-out ones into ${val} in ${seconds.toFixed(1)} s.`,
       );
-      return { ...result, size, seed, variation, seconds };
+      return { ...result, size, seed, variation, surroundings, seconds };
     } finally {
       bar?.stop();
     }

@@ -21,6 +21,8 @@ export interface SampleDataOptions {
   seed: number;
   /** 0 (upright, centred, alone) to 1 (as varied as it gets). */
   variation: number;
+  /** 0 (plain grounds, nothing else about) to 1 (every ground patterned, full clutter). */
+  surroundings: number;
 }
 
 export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
@@ -29,7 +31,8 @@ export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
   valPerClass: 50,
   size: 64,
   seed: 0,
-  variation: 0.5,
+  variation: 1,
+  surroundings: 0.3,
 };
 
 export interface SampleDataResult {
@@ -57,7 +60,7 @@ export async function makeSampleData(
 ): Promise<SampleDataResult> {
   const settled = { ...SAMPLE_DATA_DEFAULTS, ...options };
   const classes = checkOptions(settled);
-  const { perClass, valPerClass, size, seed, variation } = settled;
+  const { perClass, valPerClass, size, seed, variation, surroundings } = settled;
   const result = {
     train: join(folder, 'train'),
     val: join(folder, 'val'),
@@ -65,7 +68,7 @@ export async function makeSampleData(
     trainPictures: classes.length * perClass,
     valPictures: classes.length * valPerClass,
   };
-  const wanted = { classes, perClass, valPerClass, size, seed, variation };
+  const wanted = { classes, perClass, valPerClass, size, seed, variation, surroundings };
   if (heldIn(folder, wanted)) return { ...result, reused: true };
 
   const jobs = plan(classes, { train: perClass, val: valPerClass });
@@ -86,7 +89,7 @@ export async function makeSampleData(
     while (next < jobs.length) {
       const { split, name, index } = jobs[next++];
       const key = `${seed}/${split}/${name}/${index}`;
-      const picture = await renderScene(describeScene(name, key, variation), {
+      const picture = await renderScene(describeScene(name, key, variation, surroundings), {
         size,
         view: plainView(key, variation),
       });
@@ -128,8 +131,9 @@ function checkOptions(options: SampleDataOptions): ObjectClass[] {
   whole('per_class', options.perClass, 1, 99_999);
   whole('val_per_class', options.valPerClass, 0, 99_999);
   whole('size', options.size, 16, 2048);
-  if (!(options.variation >= 0 && options.variation <= 1))
-    throw new UserError('usage', `variation must be between 0 and 1, got ${options.variation}.`);
+  for (const name of ['variation', 'surroundings'] as const)
+    if (!(options[name] >= 0 && options[name] <= 1))
+      throw new UserError('usage', `${name} must be between 0 and 1, got ${options[name]}.`);
   if (typeof options.classes === 'number') {
     whole('classes', options.classes, 2, OBJECT_CLASSES.length);
     return OBJECT_CLASSES.slice(0, options.classes);
