@@ -26,7 +26,11 @@ export function writeAtomic(path: string, write: (append: (bytes: Uint8Array) =>
     syncFolder(folder);
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor);
-    rmSync(temporary, { force: true });
+    try {
+      rmSync(temporary, { force: true });
+    } catch {
+      // where the folder itself is the trouble there is no temporary file either; the first error says more
+    }
     throw diskError(path, error);
   }
 }

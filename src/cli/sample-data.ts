@@ -39,6 +39,9 @@ export const sampleData = defineCommand({
       .max(1)
       .default(defaults.surroundings)
       .describe('How busy it is about the object: 0 plain grounds, 1 patterns and clutter everywhere'),
+    crowd: count(0, 99)
+      .default(defaults.crowd)
+      .describe('Up to so many more objects of the class in a picture'),
   }),
   async run(options, io) {
     const started = performance.now();
@@ -50,12 +53,13 @@ export const sampleData = defineCommand({
       seed,
       variation,
       surroundings,
+      crowd,
     } = options;
     let bar: ReturnType<typeof io.progress> | undefined;
     try {
       const result = await makeSampleData(
         options.output,
-        { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation, surroundings },
+        { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation, surroundings, crowd },
         (done, all) => {
           bar ??= io.progress(all, { label: 'drawing', unit: 'pictures' });
           bar.update(done);
@@ -68,7 +72,7 @@ export const sampleData = defineCommand({
           ? `${options.output} already holds this set: ${trainPictures} training and ${valPictures} held-out pictures.`
           : `Drew ${trainPictures} training pictures into ${train} and ${valPictures} held-out ones into ${val} in ${seconds.toFixed(1)} s.`,
       );
-      return { ...result, size, seed, variation, surroundings, seconds };
+      return { ...result, size, seed, variation, surroundings, crowd, seconds };
     } finally {
       bar?.stop();
     }

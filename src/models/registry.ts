@@ -97,7 +97,7 @@ export const backboneNames: readonly string[] = Object.keys(BUILDERS);
 
 /** Builds a backbone, freshly initialised from libtorch's default generator. */
 export function buildBackbone(request: BackboneRequest): Backbone {
-  const builder = BUILDERS[request.arch];
+  const builder = Object.hasOwn(BUILDERS, request.arch) ? BUILDERS[request.arch] : undefined;
   if (builder === undefined)
     throw new UserError(
       'config',

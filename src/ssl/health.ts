@@ -66,8 +66,10 @@ export function featureSpread(features: Tensor): Pick<Health, 'featureStd' | 'ef
       const [rows, width] = centred.sizes(2);
       const featureStd = centred.square().mean([0]).sqrt().meanAll().item() * Math.sqrt(width);
       // The singular values of the smaller Gram matrix are the same, and cheaper.
-      const gram = rows < width ? centred.matmul(centred.t()) : centred.t().matmul(centred);
-      const values = gram.to({ dtype: 'float64' }).linalgEigvalsh().clampMin(0).sqrt();
+      // In float64, since rounding looks like rank just where a collapse has to be seen.
+      const wide = centred.to({ dtype: 'float64' });
+      const gram = rows < width ? wide.matmul(wide.t()) : wide.t().matmul(wide);
+      const values = gram.linalgEigvalsh().clampMin(0).sqrt();
       const total = values.sumAll().item();
       if (!(total > 1e-9)) return { featureStd, effectiveRank: 1 };
       return { featureStd, effectiveRank: Math.exp(entropy(values.div(total).unsqueeze(0)).item()) };

@@ -75,6 +75,9 @@ interface Native {
 export const addonPath = fileURLToPath(new URL('../../build/Release/esvit.node', import.meta.url));
 
 function load(): Native {
+  // libgomp reads this when it is loaded. Threads that wait spin for milliseconds by default, and take the cores from
+  // the threads that decode and from other programs; short spinning costs nothing that could be measured.
+  process.env.GOMP_SPINCOUNT ??= '1000';
   if (!existsSync(addonPath))
     throw new UserError(
       'environment',

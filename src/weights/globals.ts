@@ -89,8 +89,8 @@ class NumpyTypeObject extends BuildTarget {
   }
 
   /** The state repeats the byte order, which may be big-endian. */
-  build(state: PickleItem): void {
-    if (state instanceof PyTuple && state.items[1] === '>') throw malformed('a big-endian numpy number');
+  build(state: PickleItem): string | undefined {
+    return state instanceof PyTuple && state.items[1] === '>' ? 'a big-endian numpy number' : undefined;
   }
 }
 
@@ -221,7 +221,9 @@ function rebuildTensor([storage, offset, size, stride]: readonly PickleItem[]): 
   if (shape.length !== steps.length) throw malformed('a tensor with as many strides as it has no dimensions');
   const numel = shape.reduce((product, length) => product * length, 1);
   const { dtype } = storage;
-  if (!Number.isSafeInteger(numel * bytesOf(dtype))) throw malformed('a tensor of more elements than can be');
+  // sizes beside a size of 0 count too: libtorch multiplies them all
+  const extent = shape.reduce((product, length) => product * Math.max(1, length), bytesOf(dtype));
+  if (!Number.isSafeInteger(extent)) throw malformed('a tensor of more elements than can be');
   const reach = shape.reduce((sum, length, i) => sum + (length - 1) * steps[i], offset);
   if (numel > 0 ? reach >= storage.numel : offset > storage.numel)
     throw malformed(

@@ -83,7 +83,13 @@ class Pickler {
       rest >>= 8n;
       if ((rest === 0n && digit < 0x80) || (rest === -1n && digit >= 0x80)) break;
     }
-    this.out.byte(0x8a, digits.length, ...digits);
+    if (digits.length < 0x100) {
+      this.out.byte(0x8a, digits.length);
+    } else {
+      this.out.byte(0x8b);
+      this.out.int32(digits.length);
+    }
+    this.out.bytes(Uint8Array.from(digits));
   }
 
   private float(value: number): void {

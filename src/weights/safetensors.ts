@@ -56,6 +56,8 @@ export function readSafetensors(path: string): SafeTensors {
     for (const { name, dtype, shape, begin, end } of entries) {
       if (begin !== expected) throw broken(`'${name}' begins at byte ${begin}, expected ${expected}`);
       const size = shape.reduce((product, dim) => product * dim, bytesOf(dtype));
+      if (!Number.isSafeInteger(shape.reduce((product, dim) => product * Math.max(1, dim), bytesOf(dtype))))
+        throw broken(`'${name}' has the impossible shape [${shape.join(', ')}]`);
       if (end - begin !== size)
         throw broken(
           `'${name}' has ${end - begin} bytes, expected ${size} for ${dtype} [${shape.join(', ')}]`,
@@ -118,6 +120,8 @@ export function writeSafetensors(
   let offset = 0;
   for (const [name, { dtype, shape, numel }] of ordered) {
     const code = NAMES.get(dtype);
+    if (name === '__metadata__' || name === '__proto__')
+      throw new TypeError(`a tensor cannot be named ${name} in a safetensors file`);
     if (code === undefined) throw new TypeError(`'${name}' is ${dtype}, which safetensors files do not hold`);
     const end = offset + numel * bytesOf(dtype);
     header[name] = { dtype: code, shape, data_offsets: [offset, end] };

@@ -12,8 +12,6 @@ export class Global {
   constructor(
     readonly name: string,
     readonly construct?: Constructor,
-    /** takes the state of a BUILD opcode */
-    readonly build?: (self: PickleItem, state: PickleItem) => void,
   ) {}
 }
 
@@ -300,7 +298,8 @@ class Machine {
       if (!(state instanceof Map)) throw this.broken('an OrderedDict whose state is no dict');
       self.attributes = state;
     } else if (self instanceof BuildTarget) {
-      self.build(state);
+      const problem = self.build(state);
+      if (problem !== undefined) throw this.broken(problem);
     } else {
       throw this.broken('a state for an object that has none');
     }
@@ -389,7 +388,8 @@ class Machine {
 
 /** An intermediate object that accepts a state. */
 export abstract class BuildTarget extends Intermediate {
-  abstract build(state: PickleItem): void;
+  /** What is wrong with the state, if anything. */
+  abstract build(state: PickleItem): string | undefined;
 }
 
 /** Whole float keys equal whole numbers in Python. */

@@ -5,7 +5,7 @@ import type { Picture } from '../../draw/index.js';
 import type { Affine } from './affine.js';
 import type { Colour } from './colours.js';
 import type { Part } from './part.js';
-import type { Scene } from './scene.js';
+import type { Companion, Scene } from './scene.js';
 import { MARGIN, type Mark } from './surroundings.js';
 import { expose, plainView, type View } from './view.js';
 
@@ -24,7 +24,10 @@ export function sceneSvg(scene: Scene, { size, view = plainView(0, 0) }: RenderO
     `<rect x="${-MARGIN}" y="${-MARGIN}" width="${side}" height="${side}" fill="url(#ground)"/>`,
     ...scene.background.map(markSvg),
     ...scene.clutter.map(markSvg),
-    `<g transform="${matrix(scene.pose)}">${scene.parts.map((part) => partSvg(part, scene)).join('')}</g>`,
+    ...[scene, ...scene.companions].map(
+      (object) =>
+        `<g transform="${matrix(object.pose)}">${object.parts.map((part) => partSvg(part, object)).join('')}</g>`,
+    ),
     ...scene.occluders.map(markSvg),
   ];
   return (
@@ -50,7 +53,7 @@ export async function renderScene(
   return { width: info.width, height: info.height, data: pixels };
 }
 
-function partSvg(part: Part, scene: Scene): string {
+function partSvg(part: Part, scene: Companion): string {
   const colour = scene.palette.object[part.role];
   if (part.line !== undefined) {
     const pen = scene.fill === 'lines' ? scene.palette.outline : colour;
@@ -62,7 +65,7 @@ function partSvg(part: Part, scene: Scene): string {
   return `<path d="${part.d}" fill="${paint}"${edge}/>`;
 }
 
-function surfacePaint(part: Part, scene: Scene, colour: Colour): string {
+function surfacePaint(part: Part, scene: Companion, colour: Colour): string {
   // Dark pieces (eyes, tyres, doors) stay filled in a line drawing, as a pen would fill them.
   if (scene.fill === 'lines') return part.role === 'dark' ? scene.palette.outline : scene.palette.ground[0];
   return scene.fill === 'gradient' && part.role === 'main' ? 'url(#surface)' : colour;

@@ -23,6 +23,8 @@ export interface SampleDataOptions {
   variation: number;
   /** 0 (plain grounds, nothing else about) to 1 (every ground patterned, full clutter). */
   surroundings: number;
+  /** Up to so many more objects of the class beside the first. */
+  crowd: number;
 }
 
 export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
@@ -32,7 +34,8 @@ export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
   size: 64,
   seed: 0,
   variation: 1,
-  surroundings: 0.3,
+  surroundings: 0.5,
+  crowd: 8,
 };
 
 export interface SampleDataResult {
@@ -60,7 +63,7 @@ export async function makeSampleData(
 ): Promise<SampleDataResult> {
   const settled = { ...SAMPLE_DATA_DEFAULTS, ...options };
   const classes = checkOptions(settled);
-  const { perClass, valPerClass, size, seed, variation, surroundings } = settled;
+  const { perClass, valPerClass, size, seed, variation, surroundings, crowd } = settled;
   const result = {
     train: join(folder, 'train'),
     val: join(folder, 'val'),
@@ -68,7 +71,7 @@ export async function makeSampleData(
     trainPictures: classes.length * perClass,
     valPictures: classes.length * valPerClass,
   };
-  const wanted = { classes, perClass, valPerClass, size, seed, variation, surroundings };
+  const wanted = { classes, perClass, valPerClass, size, seed, variation, surroundings, crowd };
   if (heldIn(folder, wanted)) return { ...result, reused: true };
 
   const jobs = plan(classes, { train: perClass, val: valPerClass });
@@ -89,7 +92,7 @@ export async function makeSampleData(
     while (next < jobs.length) {
       const { split, name, index } = jobs[next++];
       const key = `${seed}/${split}/${name}/${index}`;
-      const picture = await renderScene(describeScene(name, key, variation, surroundings), {
+      const picture = await renderScene(describeScene(name, key, variation, surroundings, crowd), {
         size,
         view: plainView(key, variation),
       });
@@ -131,6 +134,8 @@ function checkOptions(options: SampleDataOptions): ObjectClass[] {
   whole('per_class', options.perClass, 1, 99_999);
   whole('val_per_class', options.valPerClass, 0, 99_999);
   whole('size', options.size, 16, 2048);
+  if (!(Number.isInteger(options.crowd) && options.crowd >= 0 && options.crowd <= 99))
+    throw new UserError('usage', `crowd must be a whole number of 0..99, got ${options.crowd}.`);
   for (const name of ['variation', 'surroundings'] as const)
     if (!(options[name] >= 0 && options[name] <= 1))
       throw new UserError('usage', `${name} must be between 0 and 1, got ${options[name]}.`);

@@ -24,26 +24,31 @@ export interface Scene {
   background: Mark[];
   clutter: Mark[];
   occluders: Mark[];
+  /** More objects of the class, each with its own pose, parts and colours. */
+  companions: Companion[];
 }
+
+/** What an object is drawn from. */
+export type Companion = Pick<Scene, 'palette' | 'pose' | 'parts' | 'fill' | 'outline'>;
 
 /**
  * The scene of `seed`: an object of `objectClass` in a random pose, colours, style and surroundings.
  * `variation` in 0..1 widens pose and clutter: 0 shows every object upright, centred and alone.
  * `surroundings` in 0..1 is the share of scenes with a patterned ground, and scales clutter once more.
- * Everything but the object's parts is drawn independently of the class.
+ * With a `crowd`, up to so many more objects of the class stand beside the first, all of them smaller.
+ * Everything but the objects' parts is drawn independently of the class.
  */
 export function describeScene(
   objectClass: ObjectClass,
   seed: string | number,
   variation = 1,
   surroundings = 1,
+  crowd = 0,
 ): Scene {
   const rng = random('scene', seed);
   const palette = drawPalette(rng.fork('palette'));
   const style = rng.fork('style');
-  const fill: FillStyle = style.chance(0.15) ? 'lines' : style.chance(0.35) ? 'gradient' : 'flat';
-  const outline = fill === 'lines' ? style.between(2.5, 4) : style.chance(0.45) ? style.between(1.2, 3.4) : 0;
-
+  const { fill, outline } = drawStyle(style);
   const around = rng.fork('surroundings');
   const pattern = drawBackground(around, palette.ground[1], palette.ground[2]);
   const background = rng.fork('pattern').chance(surroundings) ? pattern : [];
@@ -55,10 +60,22 @@ export function describeScene(
     oklch(around.between(0.2, 0.95), around.between(0, 0.18), around.between(0, 360)),
   );
 
+  const places = crowd > 0 ? crowdPlaces(rng.fork('places'), crowd) : [undefined];
+  const companions = places.slice(1).map((place, i): Companion => {
+    const own = rng.fork(`companion ${i}`);
+    return {
+      palette: { ...drawPalette(own.fork('palette')), ground: palette.ground },
+      pose: drawPose(own.fork('pose'), variation, place),
+      parts: OBJECTS[objectClass](own.fork('object')),
+      ...drawStyle(own.fork('style')),
+    };
+  });
+
   return {
     objectClass,
     palette,
-    pose: drawPose(rng.fork('pose'), variation),
+    companions,
+    pose: drawPose(rng.fork('pose'), variation, places[0]),
     parts: OBJECTS[objectClass](rng.fork('object')),
     fill,
     outline,
@@ -69,16 +86,47 @@ export function describeScene(
   };
 }
 
+function drawStyle(rng: ReturnType<typeof random>): Pick<Scene, 'fill' | 'outline'> {
+  const fill: FillStyle = rng.chance(0.15) ? 'lines' : rng.chance(0.35) ? 'gradient' : 'flat';
+  return {
+    fill,
+    outline: fill === 'lines' ? rng.between(2.5, 4) : rng.chance(0.45) ? rng.between(1.2, 3.4) : 0,
+  };
+}
+
+/** A place in a crowd: its centre, and how wide it is. */
+interface Place {
+  x: number;
+  y: number;
+  width: number;
+}
+
+/** Cells of a square grid that holds `crowd` + 1 objects, in random order; up to a third stay empty. */
+function crowdPlaces(rng: ReturnType<typeof random>, crowd: number): Place[] {
+  const side = Math.ceil(Math.sqrt(crowd + 1));
+  const width = 100 / side;
+  const cells = Array.from({ length: side * side }, (_, i) => ({
+    order: rng.between(0, 1),
+    x: ((i % side) + 0.5) * width,
+    y: (Math.floor(i / side) + 0.5) * width,
+    width,
+  }));
+  cells.sort((a, b) => a.order - b.order);
+  return cells.slice(0, Math.max(1, Math.round((crowd + 1) * rng.between(0.67, 1))));
+}
+
 /** Mirror, size, aspect, slant, turn, then place: larger objects have less room to wander. */
-function drawPose(rng: ReturnType<typeof random>, variation: number): Affine {
-  const size = 0.8 + variation * rng.between(-0.42, 0.18);
+function drawPose(rng: ReturnType<typeof random>, variation: number, place?: Place): Affine {
+  const full = 0.8 + variation * rng.between(-0.42, 0.18);
   const aspect = 1 + variation * rng.between(-0.16, 0.16);
-  const room = Math.max(8, 50 - 36 * size) * variation;
+  const size = place === undefined ? full : (full * 1.3 * place.width) / 100;
+  const room = place === undefined ? Math.max(8, 50 - 36 * full) * variation : place.width * 0.2 * variation;
+  const { x, y } = place ?? { x: 50, y: 50 };
   const steps: Affine[] = [
     scaling((rng.chance(0.5) ? -1 : 1) * size * aspect, size / aspect),
     shear(variation * rng.between(-0.28, 0.28)),
     rotation(variation * rng.normal(0, 20)),
-    translation(50 + rng.between(-room, room), 50 + rng.between(-room, room)),
+    translation(x + rng.between(-room, room), y + rng.between(-room, room)),
   ];
   return steps.reduce((inner, outer) => compose(outer, inner));
 }
