@@ -114,15 +114,18 @@ export interface ViewPair {
 
 const PAIR_VARIATION = 0.5;
 
-export async function viewPair(seed: number, size: number): Promise<ViewPair> {
+/** Side of the views: larger than the crops of training, so that there are many regions. */
+const PAIR_SIZE = 128;
+
+export async function viewPair(seed: number): Promise<ViewPair> {
   const scene = describeScene(OBJECT_CLASSES[seed % OBJECT_CLASSES.length], `pair ${seed}`, PAIR_VARIATION);
   const [first, second] = [
     plainView(`pair ${seed}`, PAIR_VARIATION),
     otherView(`pair ${seed}`, PAIR_VARIATION),
   ];
   return {
-    left: await renderScene(scene, { size, view: first }),
-    right: await renderScene(scene, { size, view: second }),
+    left: await renderScene(scene, { size: PAIR_SIZE, view: first }),
+    right: await renderScene(scene, { size: PAIR_SIZE, view: second }),
     map: pixelMap(first, second, 1),
   };
 }

@@ -121,7 +121,7 @@ async function tell(
   const untrained = knnRow('untrained network', before);
   release(before);
   const pairs = await Promise.all(
-    Array.from({ length: PAIRS }, (_, i) => viewPair(options.seed * PAIRS + i, size)),
+    Array.from({ length: PAIRS }, (_, i) => viewPair(options.seed * PAIRS + i)),
   );
   const matchedBefore = pairs.map((pair) => matchRegions(backbone, pair));
 

@@ -34,8 +34,8 @@ export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
   size: 64,
   seed: 0,
   variation: 1,
-  surroundings: 0.5,
-  crowd: 8,
+  surroundings: 0.3,
+  crowd: 0,
 };
 
 export interface SampleDataResult {
