@@ -146,7 +146,6 @@ stack
 where = where.self
 einsum
 linear
-embedding
 weightNorm = _weight_norm
 layerNorm = layer_norm
 batchNorm = batch_norm

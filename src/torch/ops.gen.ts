@@ -150,7 +150,6 @@ const $stack = operator('aten::stack', '', ['tensors', 'dim']);
 const $where = operator('aten::where', 'self', ['condition', 'self', 'other']);
 const $einsum = operator('aten::einsum', '', ['equation', 'tensors', 'path']);
 const $linear = operator('aten::linear', '', ['input', 'weight', 'bias']);
-const $embedding = operator('aten::embedding', '', ['weight', 'indices', 'padding_idx', 'scale_grad_by_freq', 'sparse']);
 const $weightNorm = operator('aten::_weight_norm', '', ['v', 'g', 'dim']);
 const $layerNorm = operator('aten::layer_norm', '', ['input', 'normalized_shape', 'weight', 'bias', 'eps', 'cudnn_enable']);
 const $batchNorm = operator('aten::batch_norm', '', ['input', 'weight', 'bias', 'running_mean', 'running_var', 'training', 'momentum', 'eps', 'cudnn_enabled']);
@@ -970,11 +969,6 @@ export function einsum(equation: string, tensors: readonly TensorBase[], options
 /** aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor */
 export function linear(input: TensorBase | Scalar, weight: TensorBase | Scalar, bias?: TensorBase | Scalar | null): Tensor {
   return new Tensor(call($linear, input, weight, bias) as Handle);
-}
-
-/** aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor */
-export function embedding(weight: TensorBase | Scalar, indices: TensorBase | Scalar, paddingIdx?: number | bigint, scaleGradByFreq?: boolean, sparse?: boolean): Tensor {
-  return new Tensor(call($embedding, weight, indices, paddingIdx, scaleGradByFreq, sparse) as Handle);
 }
 
 /** aten::_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor */

@@ -1,7 +1,7 @@
 /** Multi-head self-attention inside windows, with a learned bias for each relative position. */
 
 import { Buffer, drop, Linear, Module, Parameter, truncatedNormal } from '../../nn/index.js';
-import { embedding, scope, type Tensor, zeros } from '../../torch/index.js';
+import { scope, type Tensor, zeros } from '../../torch/index.js';
 import { relativePositionIndex } from '../layers/windows.js';
 
 export interface WindowAttentionOptions {
@@ -59,8 +59,12 @@ export class WindowAttention extends Module {
   /** scores: [B * windows, heads, L, L]; changed in place, nothing else needs them. */
   private biased(scores: Tensor, mask: Tensor | null): Tensor {
     const [count, heads, length] = scores.sizes(4);
-    // As an embedding: its backward adds rows up in one loop, that of an index goes through them one by one.
-    const bias = embedding(this.relativePositionBiasTable, this.relativePositionIndex).permute([2, 0, 1]);
+    // By gather, whose backward is one loop: those of an index and of an embedding make tensors row by row.
+    const rows = this.relativePositionIndex.view([length * length, 1]).expand([-1, heads]);
+    const bias = this.relativePositionBiasTable
+      .gather(0, rows)
+      .view([length, length, heads])
+      .permute([2, 0, 1]);
     if (mask === null) return scores.add_(bias);
     const windows = mask.shape[0];
     return scores
