@@ -48,6 +48,7 @@ export const demo = defineCommand({
         {
           onStage: (words) => {
             endBar();
+            watch.stop();
             stage = words;
             io.log(`${words[0].toUpperCase()}${words.slice(1)} …`);
           },
