@@ -81,7 +81,7 @@ describe('a run that is interrupted', () => {
   it('says so and leaves with the code of the signal', async () => {
     const { code, stdout } = await esvit(train('signal', '--epochs', '400'), {
       signal: 'SIGTERM',
-      after: '1/',
+      after: 'iterations/s',
     });
     expect(code).toBe(143);
     expect(stdout).toContain('SIGTERM came');
