@@ -60,17 +60,20 @@ const metrics = (name: string) =>
 
 describe('a run that is interrupted', () => {
   it('ends with the weights of an undisturbed one, bit for bit', async () => {
-    const whole = await esvit(train('whole', '--num_workers', '1'));
-    expect(whole.stderr + whole.stdout).toContain('Finished after 40 iterations');
+    const long = (name: string, ...more: string[]) => train(name, '--epochs', '40', ...more);
+    const whole = await esvit(long('whole', '--num_workers', '1'));
+    expect(whole.stderr + whole.stdout).toContain('Finished after 400 iterations');
 
-    const first = await esvit(train('broken', '--num_workers', '2'), { signal: 'SIGKILL', after: 2600 });
+    // the first line of progress comes after a second, long before the end
+    const after = 'iterations/s';
+    const first = await esvit(long('broken', '--num_workers', '2'), { signal: 'SIGKILL', after });
     expect(first.signal).toBe('SIGKILL');
-    const second = await esvit(train('broken', '--max_iterations', '17'));
+    const second = await esvit(long('broken', '--max_iterations', '217'));
     expect(second.code).toBe(0);
-    const third = await esvit(train('broken'), { signal: 'SIGINT', after: 'training' });
+    const third = await esvit(long('broken'), { signal: 'SIGINT', after });
     expect(third.stderr).toContain('Going on with the run');
-    const last = await esvit(train('broken'));
-    expect(last.stdout).toContain('Finished after 40 iterations');
+    const last = await esvit(long('broken'));
+    expect(last.stdout).toContain('Finished after 400 iterations');
 
     expect(contents(join(run('broken'), 'checkpoint.pth'))).toEqual(
       contents(join(run('whole'), 'checkpoint.pth')),
