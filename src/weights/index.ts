@@ -5,6 +5,7 @@ export { writePth } from './pth-write.js';
 export { readSafetensors, type SafeTensors, writeSafetensors } from './safetensors.js';
 export {
   backboneState,
+  bareName,
   loadWeights,
   readWeights,
   stateDictOf,

@@ -11,8 +11,8 @@ import { entryOf, OrderedDict, type PyValue, TorchParameter } from './values.js'
 /** Where weights lie in checkpoints of this family, most wanted first. */
 const USUAL_KEYS = ['teacher', 'student', 'state_dict', 'model'];
 
-/** Wrappers that trainers leave in front of names. */
-const WRAPPERS = /^(?:module\.|teacher\.|student\.|encoder\.)+/;
+/** What trainers and multi-crop wrappers leave in front of names, one inside the other. */
+const WRAPPERS = /^(?:(?:module|teacher|student|encoder|backbone)\.)+/;
 
 /** The tensors below `value`, by name; undefined when it holds anything else, or nothing. */
 export function stateDictOf(value: PyValue | undefined): Map<string, Tensor> | undefined {
@@ -44,10 +44,10 @@ export interface Weights {
  * 'teacher'; without it the usual ones are tried, and the file itself may be a state dict.
  */
 export function readWeights(path: string, checkpointKey?: string): Weights {
-  if (extname(path) === '.safetensors') return { state: readSafetensors(path).tensors, key: null };
+  if (extname(path) === '.safetensors') return flatPart(readSafetensors(path).tensors, checkpointKey);
   const value = readPth(path);
   const whole = stateDictOf(value);
-  if (whole !== undefined) return { state: whole, key: null };
+  if (whole !== undefined) return flatPart(whole, checkpointKey);
   const keys = value instanceof Map ? [...value.keys()].map(String) : [];
   const tried = checkpointKey === undefined ? USUAL_KEYS : [checkpointKey];
   for (const key of tried) {
@@ -62,13 +62,40 @@ export function readWeights(path: string, checkpointKey?: string): Weights {
   );
 }
 
-/** Names as the bare backbone has them: wrappers gone, and only the backbone's where heads are there too. */
+/** Of a file that is one flat table, the names that begin with the wanted part, if there are such. */
+function flatPart(state: Map<string, Tensor>, key: string | undefined): Weights {
+  for (const wanted of key === undefined ? ['teacher', 'student'] : [key]) {
+    const part = [...state].filter(([name]) => name.startsWith(`${wanted}.`));
+    if (part.length > 0) return { state: new Map(part), key: wanted };
+  }
+  return { state, key: null };
+}
+
+/** A name without wrappers in front, however many: `module.backbone.backbone.conv1.weight` is `conv1.weight`. */
+export function bareName(name: string): string {
+  return name.replace(WRAPPERS, '');
+}
+
+/**
+ * The backbone's tensors under bare names. Where some names say `backbone.` in front, the others are not the
+ * backbone's; elsewhere all are but those of heads. Two tensors that would get one name are an error.
+ */
 export function backboneState(state: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
-  const bare = new Map([...state].map(([name, tensor]) => [name.replace(WRAPPERS, ''), tensor]));
-  const inside = [...bare].filter(([name]) => name.startsWith('backbone.'));
-  if (inside.length > 0)
-    return new Map(inside.map(([name, tensor]) => [name.slice('backbone.'.length), tensor]));
-  return new Map([...bare].filter(([name]) => !/^head(?:_dense)?\./.test(name)));
+  const isInside = (name: string) => WRAPPERS.exec(name)?.[0].includes('backbone.') === true;
+  const all = [...state];
+  const inside = all.filter(([name]) => isInside(name));
+  const bare = new Map<string, Tensor>();
+  for (const [name, tensor] of inside.length > 0 ? inside : all) {
+    const own = bareName(name);
+    if (inside.length === 0 && /^head(?:_dense)?\./.test(own)) continue;
+    if (bare.has(own))
+      throw new UserError(
+        'checkpoint',
+        `two tensors would both be named '${own}', one of them is '${name}'; choose one part with --checkpoint_key.`,
+      );
+    bare.set(own, tensor);
+  }
+  return bare;
 }
 
 export interface WeightReport {

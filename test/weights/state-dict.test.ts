@@ -71,6 +71,18 @@ describe('readWeights', () => {
     expect([weightOf({ state }), key]).toEqual([9, null]);
   });
 
+  it('takes one network out of a flat table of two, the teacher first', () => {
+    const flat = new Map([
+      ['student.w', tensor([1])],
+      ['teacher.w', tensor([2])],
+    ]);
+    writeSafetensors(at('flat.safetensors'), flat);
+    const of = (key?: string) => readWeights(at('flat.safetensors'), key);
+    expect([...of().state.keys(), of().key]).toEqual(['teacher.w', 'teacher']);
+    expect([...of('student').state.keys()]).toEqual(['student.w']);
+    expect(of('ema').state.size).toBe(2);
+  });
+
   it('says what it tried and what is there where nothing fits', () => {
     const file = new Map<PyValue, PyValue>([
       ['optimizer', new Map([['lr', 1]])],
@@ -122,6 +134,23 @@ describe('backboneState', () => {
       expect(names(`${prefix}norm.bias`)).toEqual(['norm.bias']);
     // only in front
     expect(names('layers.module.weight')).toEqual(['layers.module.weight']);
+  });
+
+  it('takes them away from any backbone, as often as they stand there', () => {
+    expect(
+      names('module.backbone.backbone.conv1.weight', 'module.backbone.backbone.layer1.0.bn1.running_mean'),
+    ).toEqual(['conv1.weight', 'layer1.0.bn1.running_mean']);
+    expect(names('module.teacher.backbone.module.cls_token', 'module.teacher.head.mlp.0.bias')).toEqual([
+      'cls_token',
+    ]);
+    expect(names('backbone_norm.weight', 'stage.backbone.weight')).toEqual([
+      'backbone_norm.weight',
+      'stage.backbone.weight',
+    ]);
+  });
+
+  it('refuses to choose between two networks', () => {
+    expect(() => names('teacher.norm.bias', 'student.norm.bias')).toThrow(/'norm.bias'.*--checkpoint_key/);
   });
 
   it('leaves heads out, of either form', () => {
