@@ -1,5 +1,6 @@
 /** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
 
+export { NpyFile, npyHeader, readNpy, writeNpy } from './npy.js';
 export { readPth } from './pth.js';
 export { writePth } from './pth-write.js';
 export { readSafetensors, type SafeTensors, writeSafetensors } from './safetensors.js';
