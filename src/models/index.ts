@@ -7,6 +7,12 @@ export type {
   Features,
 } from './backbone.js';
 export { type SwinSpec, swinSpec } from './config.js';
-export { type BackboneRequest, backboneNames, buildBackbone, swinOptions } from './registry.js';
+export { ConvolutionalTransformer, type CvtOptions } from './cvt/cvt.js';
+export { cvtOptions } from './cvt/cvt-family.js';
+export { type CvtSpec, cvtSpec } from './cvt/cvt-spec.js';
+export { backboneNames, buildBackbone, miniature } from './registry.js';
+export type { BackboneRequest } from './request.js';
+export { ResNet, type ResNetOptions } from './resnet/resnet.js';
 export { type SwinOptions, SwinTransformer } from './swin/swin.js';
+export { swinOptions } from './swin/swin-family.js';
 export { VisionTransformer, type VitOptions } from './vit/vit.js';

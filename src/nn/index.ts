@@ -1,6 +1,6 @@
 /** Modules of any network. */
 
-export { fanInUniform, truncatedNormal } from './init.js';
+export { fanInUniform, heNormal, truncatedNormal, withoutInitialisation } from './init.js';
 export { Conv2d, Linear, WeightNormLinear, zeroParameter } from './linear.js';
 export { DropPath, drop, Mlp } from './mlp.js';
 export { Buffer, type LoadReport, Module, officialName, Parameter } from './module.js';

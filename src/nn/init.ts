@@ -2,8 +2,25 @@
 
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 
+let drawing = true;
+
+/**
+ * Builds modules without drawing their weights, which hold whatever was in memory: for counting, and for those
+ * whose weights come from a file. The generator is left alone, and large networks are there at once.
+ */
+export function withoutInitialisation<T>(body: () => T): T {
+  const before = drawing;
+  drawing = false;
+  try {
+    return body();
+  } finally {
+    drawing = before;
+  }
+}
+
 /** Normal of standard deviation `std`, cut at ±2 (absolute), in place. */
 export function truncatedNormal(x: Tensor, std: number): Tensor {
+  if (!drawing) return x;
   noGrad(() =>
     scope(() => {
       // Inverse of the normal distribution function on a uniform draw; erf(2/(std·√2)) is the mass inside ±2.
@@ -19,8 +36,16 @@ export function truncatedNormal(x: Tensor, std: number): Tensor {
 
 /** Uniform in ±1/√fanIn, in place: what PyTorch's Linear and Conv2d start with. */
 export function fanInUniform(x: Tensor, fanIn: number): Tensor {
+  if (!drawing) return x;
   const bound = 1 / Math.sqrt(fanIn);
   noGrad(() => x.uniform_(-bound, bound));
+  return x;
+}
+
+/** Normal of variance 2/fanOut, in place: keeps the size of gradients through ReLUs (He et al. 2015). */
+export function heNormal(x: Tensor, fanOut: number): Tensor {
+  if (!drawing) return x;
+  noGrad(() => x.normal_(0, Math.sqrt(2 / fanOut)));
   return x;
 }
 

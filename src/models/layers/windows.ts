@@ -32,19 +32,25 @@ export function padToMultiple(x: Tensor, size: number): Tensor {
 }
 
 /**
- * For each pair (query, key) of a window the row of the bias table that belongs to their offset:
- * (dy + size-1) * (2 size-1) + (dx + size-1). int64 [size*size, size*size]
+ * For each pair (query, key) of a window of `size` the row of the bias table that belongs to their offset, in a
+ * table made for windows of `tableSize`: (dy + tableSize-1) * (2 tableSize-1) + (dx + tableSize-1).
+ * int64 [size*size, size*size]
  */
-export function relativePositionIndex(size: number): Tensor {
+export function windowBiasIndex(size: number, tableSize: number): Tensor {
   const length = size * size;
   const index = new BigInt64Array(length * length);
   for (let query = 0; query < length; query++)
     for (let key = 0; key < length; key++) {
-      const dy = Math.floor(query / size) - Math.floor(key / size) + size - 1;
-      const dx = (query % size) - (key % size) + size - 1;
-      index[query * length + key] = BigInt(dy * (2 * size - 1) + dx);
+      const dy = Math.floor(query / size) - Math.floor(key / size) + tableSize - 1;
+      const dx = (query % size) - (key % size) + tableSize - 1;
+      index[query * length + key] = BigInt(dy * (2 * tableSize - 1) + dx);
     }
   return tensor(index, { shape: [length, length] });
+}
+
+/** The same where the table is the window's own. */
+export function relativePositionIndex(size: number): Tensor {
+  return windowBiasIndex(size, size);
 }
 
 /**
