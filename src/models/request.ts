@@ -38,12 +38,16 @@ export function parsedSpec<Schema extends z.ZodType>(
 ): z.output<Schema> {
   const result = schema.safeParse(spec);
   if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const field = (path: readonly PropertyKey[]) => ['MODEL', 'SPEC', ...path.map(String)].join('.');
+  // What a schema says of several fields at once may concern a default, which is not in the spec.
+  if (issue.code === 'custom')
+    throw new UserError('config', `${field(issue.path)} of ${arch}: ${issue.message}.`);
   const [{ path, kind, message, hint }] = findingsOf(schema, result.error, spec);
-  const field = ['MODEL', 'SPEC', ...path.map(String)].join('.');
   throw new UserError(
     'config',
     kind === 'unknown-key'
-      ? `${field}: ${arch} has no such field.${hint}`
-      : `${field} of ${arch}: ${message}.${hint}`,
+      ? `${field(path)}: ${arch} has no such field.${hint}`
+      : `${field(path)} of ${arch}: ${message}.${hint}`,
   );
 }

@@ -98,6 +98,9 @@ export function backboneState(state: ReadonlyMap<string, Tensor>): Map<string, T
   return bare;
 }
 
+/** How many wrong tensors an error names. */
+const MOST_SHOWN = 4;
+
 export interface WeightReport {
   used: number;
   missing: string[];
@@ -118,16 +121,24 @@ export function loadWeights(
   const own = module.stateDict();
   const fitting = new Map<string, Tensor>();
   const mismatched: string[] = [];
+  // Some networks' own names have wrappers too (the original's ResNets), which others' files of them lack.
+  const wanted = new Set([...own.keys()].map(bareName));
+  const given = new Map([...state].map(([name, tensor]) => [bareName(name), tensor]));
   for (const [name, target] of own) {
-    const found = state.get(name);
+    const found = given.get(bareName(name));
     if (found === undefined) continue;
     if (found.shape.join() === target.shape.join()) fitting.set(name, found);
     else mismatched.push(`${name} [${found.shape.join(', ')}], expected [${target.shape.join(', ')}]`);
   }
-  const missing = [...own.keys()].filter((name) => !state.has(name));
-  const unexpected = [...state.keys()].filter((name) => !own.has(name));
+  const missing = [...own.keys()].filter((name) => !given.has(bareName(name)));
+  const unexpected = [...state.keys()].filter((name) => !wanted.has(bareName(name)));
   if (fitting.size * 2 < own.size) {
-    const example = mismatched[0] ?? `${missing[0]} is missing`;
+    const wrong = [
+      ...mismatched,
+      ...missing.map((name) => `${name} [${own.get(name)?.shape.join(', ')}] is missing`),
+      ...unexpected.map((name) => `${name} [${state.get(name)?.shape.join(', ')}] is not part of it`),
+    ];
+    const example = wrong.slice(0, MOST_SHOWN).join('; ');
     throw new UserError(
       'checkpoint',
       `${source} does not fit this network: ${fitting.size} of ${own.size} tensors match (${example}). ` +

@@ -215,7 +215,7 @@ describe('loadWeights', () => {
     const before = [...pair.second.weight.toFloat32()];
     expect(() => loadWeights(pair, few, 'some.pth')).toThrow(UserError);
     expect(() => loadWeights(pair, few, 'some.pth')).toThrow(
-      /some\.pth does not fit this network: 1 of 4 tensors match \(first\.weight is missing\)/,
+      /some\.pth does not fit this network: 1 of 4 tensors match \(first\.weight \[3, 2\] is missing; first\.bias/,
     );
     expect([...pair.second.weight.toFloat32()]).toEqual(before);
     expect(() => loadWeights(pair, new Map(), 'some.pth')).toThrow(/0 of 4/);

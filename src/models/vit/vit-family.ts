@@ -69,4 +69,6 @@ export const vitFamily: Family = {
   vit_tiny: entry(TINY),
   vit_small: entry(SMALL),
   vit_base: entry(BASE),
+  // The spec says all.
+  vit: entry({}),
 };
