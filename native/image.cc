@@ -8,11 +8,13 @@
 
 #include "colour.h"
 #include "resample.h"
+#include "retouch.h"
 
 namespace {
 
 constexpr size_t kJobFields = 13;
 constexpr size_t kPhotometricFields = 14;
+constexpr size_t kRetouchFields = 4 + esvit::kStepNumbers;
 constexpr double kMaxSide = 1 << 30;
 
 Napi::Error wrong(Napi::Env env, const std::string& what) { return Napi::RangeError::New(env, what); }
@@ -94,18 +96,25 @@ float stepOf(Napi::Env env, double value, double low, double high, const char* w
   return static_cast<float>(value);
 }
 
-esvit::Photometric photometricOf(Napi::Env env, const double* fields, size_t room, size_t& offset) {
-  const auto whole = [&](size_t i, double limit) {
-    if (!(fields[i] >= 0 && fields[i] <= limit)) throw wrong(env, "internal: a crop has a field that is out of range");
-    return static_cast<int64_t>(fields[i]);
-  };
-  esvit::Photometric job;
-  offset = static_cast<size_t>(whole(0, 9e15));
-  job.width = whole(1, 1 << 16);
-  job.height = whole(2, 1 << 16);
-  const size_t bytes = static_cast<size_t>(job.width) * static_cast<size_t>(job.height) * 3;
+int64_t wholeOf(Napi::Env env, double value, double limit) {
+  if (!(value >= 0 && value <= limit)) throw wrong(env, "internal: a crop has a field that is out of range");
+  return static_cast<int64_t>(value);
+}
+
+// The first three fields of a change in place: where the picture lies and how large it is. The result is its offset.
+size_t placeOf(Napi::Env env, const double* fields, size_t room, int64_t& width, int64_t& height) {
+  const size_t offset = static_cast<size_t>(wholeOf(env, fields[0], 9e15));
+  width = wholeOf(env, fields[1], 1 << 16);
+  height = wholeOf(env, fields[2], 1 << 16);
+  const size_t bytes = static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
   if (bytes == 0 || bytes > room || offset > room - bytes) throw wrong(env, "internal: a crop lies outside its memory");
-  for (size_t i = 0; i < 4; i++) job.order[i] = static_cast<int>(whole(3 + i, 3));
+  return offset;
+}
+
+esvit::Photometric photometricOf(Napi::Env env, const double* fields, size_t room, size_t& offset) {
+  esvit::Photometric job;
+  offset = placeOf(env, fields, room, job.width, job.height);
+  for (size_t i = 0; i < 4; i++) job.order[i] = static_cast<int>(wholeOf(env, fields[3 + i], 3));
   job.brightness = stepOf(env, fields[7], 0, 1e6, "brightness");
   job.contrast = stepOf(env, fields[8], 0, 1e6, "contrast");
   job.saturation = stepOf(env, fields[9], 0, 1e6, "saturation");
@@ -129,6 +138,30 @@ void Photometric(const Napi::CallbackInfo& info) {
   }
 }
 
+esvit::Retouch retouchOf(Napi::Env env, const double* fields, size_t room, size_t& offset) {
+  esvit::Retouch job;
+  offset = placeOf(env, fields, room, job.width, job.height);
+  job.step = static_cast<esvit::Step>(wholeOf(env, fields[3], esvit::kSteps - 1));
+  for (int i = 0; i < esvit::kStepNumbers; i++) {
+    job.numbers[i] = fields[4 + i];
+    if (!(std::fabs(job.numbers[i]) <= 1e9)) throw wrong(env, "internal: a step has a number that is out of range");
+  }
+  if (job.step == esvit::Step::kPosterize) wholeOf(env, job.numbers[0], 8);
+  return job;
+}
+
+// retouch(pixels: Uint8Array, jobs: Float64Array [n*12]), in place, one after the other
+void Retouch(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array bytes = bytesOf(info, 0);
+  Napi::Float64Array jobs = arrayOf<Napi::Float64Array>(info, 1, napi_float64_array, "a Float64Array");
+  if (jobs.ElementLength() % kRetouchFields != 0) throw wrong(info.Env(), "internal: a step has 12 fields");
+  for (size_t i = 0; i < jobs.ElementLength(); i += kRetouchFields) {
+    size_t offset;
+    const esvit::Retouch job = retouchOf(info.Env(), jobs.Data() + i, bytes.ByteLength(), offset);
+    esvit::retouch(bytes.Data() + offset, job);
+  }
+}
+
 }  // namespace
 
 void InitImage(Napi::Env env, Napi::Object exports) {
@@ -137,4 +170,5 @@ void InitImage(Napi::Env env, Napi::Object exports) {
   };
   add("imageResample", Resample);
   add("imagePhotometric", Photometric);
+  add("imageRetouch", Retouch);
 }

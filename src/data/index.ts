@@ -1,5 +1,6 @@
 /** From a path with pictures to batches: sources, sampling, crops, workers, photometric step. */
 
+export { isStepName, levelArguments, type StepSettings } from './augment-levels.js';
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
 export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
 export {
@@ -44,6 +45,7 @@ export * from './photometric.js';
 export { CACHE_LIMIT, cacheFor, PixelCache } from './pixel-cache.js';
 export { type BadImage, changesOf } from './producer.js';
 export { PURPOSE, RandomStream } from './random.js';
+export { type Colour, type RetouchStep, retouch, retouched } from './retouch.js';
 export { epochOrder, iterationsPerEpoch, type Share } from './sampler.js';
 export type { ImageSource } from './source.js';
 export { openZip, type ZipOptions } from './zip-source.js';

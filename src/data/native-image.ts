@@ -24,6 +24,8 @@ interface NativeImage {
   ): void;
   /** Changes pixels in place; each job has `COLOUR_FIELDS` numbers, the first is the offset in `pixels`. */
   imagePhotometric(pixels: Uint8Array, jobs: Float64Array): void;
+  /** Steps of `retouch.ts`, in place and in order; each job has `RETOUCH_FIELDS` numbers. */
+  imageRetouch(pixels: Uint8Array, jobs: Float64Array): void;
 }
 
 export const JOB_FIELDS = 13;

@@ -24,6 +24,7 @@ import {
 } from '../data/index.js';
 import { type Device, scope, type Tensor, tensor } from '../torch/index.js';
 import { type Check, compareTensors, failed, type GoldenCase, tensorsOf } from './case.js';
+import { checkLevels, isRetouch, RETOUCH_ARGUMENTS, retouchedAs } from './retouch-steps.js';
 
 export { runAugRrc } from './random-boxes.js';
 
@@ -96,12 +97,18 @@ const ARGUMENTS: readonly string[] = [
   'size',
   'factor',
   'radius',
+  ...RETOUCH_ARGUMENTS,
   'threshold',
   'thresh',
 ];
 
-/** The picture after `steps`, once by tensors and once by bytes. */
-function follow(start: Picture, steps: readonly Step[], device: Device): { planes: Tensor; bytes: Picture } {
+/** The picture after `steps`, once by tensors and once by bytes; what tensors do not do is done by bytes for both. */
+function follow(
+  start: Picture,
+  steps: readonly Step[],
+  device: Device,
+  golden: GoldenCase,
+): { planes: Tensor; bytes: Picture } {
   let bytes: Picture = { ...start, data: start.data.slice() };
   let planes = planesOf(bytes, device);
   for (const [name, ...args] of steps) {
@@ -111,6 +118,9 @@ function follow(start: Picture, steps: readonly Step[], device: Device): { plane
     if (resize !== undefined) {
       const job = resize(bytes, args);
       bytes = { data: resampleOne(bytes, job), width: job.windowWidth, height: job.windowHeight };
+      planes = planesOf(bytes, device);
+    } else if (colour === undefined) {
+      bytes = retouchedAs(name, args, bytes, golden) ?? bytes;
       planes = planesOf(bytes, device);
     } else {
       const factor = args[0] ?? colour.fallback ?? 0;
@@ -131,7 +141,7 @@ function deviceOf(golden: GoldenCase): Device {
 }
 
 function isStep(name: string): boolean {
-  return name in RESIZES || name in COLOURS || name in ALIASES;
+  return name in RESIZES || name in COLOURS || name in ALIASES || isRetouch(name);
 }
 
 /** uint8 [h, w, 3] */
@@ -150,29 +160,36 @@ function* comparePictures(
   name: string,
   mine: { planes: Tensor; bytes: Picture },
   golden: Tensor | undefined,
+  tolerance: ByteTolerance,
+): Generator<Check> {
+  const planes = mine.planes.squeeze(0).permute([1, 2, 0]).contiguous();
+  yield* compareBytes(`${name} (tensors)`, planes.toFloat32(), golden, tolerance);
+  yield* compareBytes(`${name} (bytes)`, mine.bytes.data, golden, tolerance);
+}
+
+function* compareBytes(
+  name: string,
+  values: Float32Array | Uint8Array,
+  golden: Tensor | undefined,
   { max_abs: maxAbs, mean_abs: meanAbs = maxAbs }: ByteTolerance,
 ): Generator<Check> {
   if (golden === undefined) return yield failed(name, 'the golden file lacks this picture');
   const reference = golden.bytes();
-  const planes = mine.planes.squeeze(0).permute([1, 2, 0]).contiguous();
-  const forms = { tensors: planes.toFloat32(), bytes: mine.bytes.data };
-  for (const [form, values] of Object.entries(forms)) {
-    const full = `${name} (${form})`;
-    if (values.length !== reference.length) {
-      yield failed(full, `${values.length} bytes, expected ${reference.length} (${golden.shape.join('x')})`);
-      continue;
-    }
-    let worst = 0;
-    let sum = 0;
-    for (let i = 0; i < values.length; i++) {
-      const difference = Math.abs(values[i] - reference[i]);
-      worst = Math.max(worst, difference);
-      sum += difference;
-    }
-    const mean = sum / values.length;
-    yield { name: full, worst, tolerance: maxAbs, ok: worst <= maxAbs };
-    yield { name: `${full} mean`, worst: mean, tolerance: meanAbs, ok: mean <= meanAbs };
+  if (values.length !== reference.length)
+    return yield failed(
+      name,
+      `${values.length} bytes, expected ${reference.length} (${golden.shape.join('x')})`,
+    );
+  let worst = 0;
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) {
+    const difference = Math.abs(values[i] - reference[i]);
+    worst = Math.max(worst, difference);
+    sum += difference;
   }
+  const mean = sum / values.length;
+  yield { name, worst, tolerance: maxAbs, ok: worst <= maxAbs };
+  yield { name: `${name} mean`, worst: mean, tolerance: meanAbs, ok: mean <= meanAbs };
 }
 
 const opSchema = z.looseObject({
@@ -203,9 +220,15 @@ export function* runAugOp(golden: GoldenCase, folder: string): Generator<Check> 
       const unknown = Object.keys(args).find((argument) => !ARGUMENTS.includes(argument));
       if (unknown !== undefined) return [failed(name, `the step '${op}' has no argument '${unknown}'`)];
       const values = ARGUMENTS.filter((argument) => argument in args).map((argument) => args[argument]);
-      const mine = follow(start, [[op, ...values]], deviceOf(golden));
-      return [...comparePictures(name, mine, stored.get(name), tolerance)];
+      const mine = follow(start, [[op, ...values]], deviceOf(golden), golden);
+      const checks = [...comparePictures(name, mine, stored.get(name), tolerance)];
+      // Some steps stand in both lists: the photometric ones and those of RandAugment.
+      const other = retouchedAs(op, values, start, golden);
+      if (other !== undefined && (op in COLOURS || op in ALIASES))
+        checks.push(...compareBytes(`${name} (steps)`, other.data, stored.get(name), tolerance));
+      return checks;
     });
+  yield* checkLevels(golden);
 }
 
 const chainSchema = z.looseObject({
@@ -222,7 +245,9 @@ export function* runAugChain(golden: GoldenCase, folder: string): Generator<Chec
     yield* scope(() => {
       const unknown = ops.find(([op]) => !isStep(op));
       if (unknown !== undefined) return [failed(name, `the step '${unknown[0]}' is not implemented`)];
-      return [...comparePictures(name, follow(start, ops, deviceOf(golden)), stored.get(name), compare)];
+      return [
+        ...comparePictures(name, follow(start, ops, deviceOf(golden), golden), stored.get(name), compare),
+      ];
     });
 }
 
