@@ -87,6 +87,10 @@ ge = ge.Tensor
 logicalAnd = logical_and
 logicalOr = logical_or
 logicalNot = logical_not
+bitwiseAnd = bitwise_and.Scalar
+bitwiseXor = bitwise_xor.Tensor
+shiftRight = bitwise_right_shift.Tensor_Scalar
+repeatInterleave = repeat_interleave.self_Tensor
 isfinite
 isnan
 anyAll = any

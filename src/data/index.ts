@@ -22,6 +22,15 @@ export {
   type Range,
 } from './crop-plan.js';
 export { decode, MAX_PIXELS } from './decode.js';
+export {
+  drawErasing,
+  type EraseMode,
+  type ErasePolicy,
+  type ErasingDraws,
+  erase,
+  eraseBoxes,
+  RANDOM_ERASING,
+} from './erasing.js';
 export { type EvaluationBatch, EvaluationLoader, type EvaluationLoaderOptions } from './evaluation-loader.js';
 export { type FolderOptions, IMAGE_EXTENSIONS, openFolder } from './folder-source.js';
 export { cropJob, evaluationJob } from './geometry.js';

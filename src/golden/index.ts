@@ -6,6 +6,7 @@ import { runAugChain, runAugEval, runAugOp, runAugRrc } from './augmentation.js'
 import { type Check, failed, type GoldenCase } from './case.js';
 import { runCheckpoint } from './checkpoint.js';
 import { runDataset } from './dataset.js';
+import { runAugErase } from './erasing.js';
 import { runGraph } from './graph.js';
 import { runKnn } from './knn.js';
 import { runLoss } from './loss.js';
@@ -19,6 +20,7 @@ type Runner = (golden: GoldenCase, folder: string) => Iterable<Check> | AsyncIte
 const RUNNERS: Readonly<Record<string, Runner>> = {
   arch: runArch,
   aug_chain: runAugChain,
+  aug_erase: runAugErase,
   aug_eval: runAugEval,
   aug_op: runAugOp,
   aug_rrc: runAugRrc,

@@ -91,6 +91,10 @@ const $ge = operator('aten::ge', 'Tensor', ['self', 'other']);
 const $logicalAnd = operator('aten::logical_and', '', ['self', 'other']);
 const $logicalOr = operator('aten::logical_or', '', ['self', 'other']);
 const $logicalNot = operator('aten::logical_not', '', ['self']);
+const $bitwiseAnd = operator('aten::bitwise_and', 'Scalar', ['self', 'other']);
+const $bitwiseXor = operator('aten::bitwise_xor', 'Tensor', ['self', 'other']);
+const $shiftRight = operator('aten::bitwise_right_shift', 'Tensor_Scalar', ['self', 'other']);
+const $repeatInterleave = operator('aten::repeat_interleave', 'self_Tensor', ['self', 'repeats', 'dim', 'output_size']);
 const $isfinite = operator('aten::isfinite', '', ['self']);
 const $isnan = operator('aten::isnan', '', ['self']);
 const $anyAll = operator('aten::any', '', ['self']);
@@ -619,6 +623,26 @@ export class Tensor extends TensorBase {
   /** aten::logical_not(Tensor self) -> Tensor */
   logicalNot(): Tensor {
     return new Tensor(call($logicalNot, this) as Handle);
+  }
+
+  /** aten::bitwise_and.Scalar(Tensor self, Scalar other) -> Tensor */
+  bitwiseAnd(other: Scalar): Tensor {
+    return new Tensor(call($bitwiseAnd, this, other) as Handle);
+  }
+
+  /** aten::bitwise_xor.Tensor(Tensor self, Tensor other) -> Tensor */
+  bitwiseXor(other: TensorBase | Scalar): Tensor {
+    return new Tensor(call($bitwiseXor, this, other) as Handle);
+  }
+
+  /** aten::bitwise_right_shift.Tensor_Scalar(Tensor self, Scalar other) -> Tensor */
+  shiftRight(other: Scalar): Tensor {
+    return new Tensor(call($shiftRight, this, other) as Handle);
+  }
+
+  /** aten::repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, int? output_size=None) -> Tensor */
+  repeatInterleave(repeats: TensorBase | Scalar, dim?: number | bigint | null, options: { outputSize?: number | bigint | null } = {}): Tensor {
+    return new Tensor(call($repeatInterleave, this, repeats, dim, options.outputSize) as Handle);
   }
 
   /** aten::isfinite(Tensor self) -> Tensor */
