@@ -32,8 +32,16 @@ export function fromBuffer(
   options: { shape: readonly number[]; dtype: DType; byteOffset?: number },
 ): Tensor {
   const count = options.shape.reduce((product, size) => product * size, 1);
-  const bytes = new Uint8Array(memory, options.byteOffset ?? 0, count * bytesOf(options.dtype));
-  return new Tensor(native.fromMemory(bytes, options.shape, options.dtype));
+  const width = bytesOf(options.dtype);
+  const offset = options.byteOffset ?? 0;
+  // Some versions of Node refuse arrays of more than 2^32 elements, so large memory is looked at in wider ones.
+  const view =
+    count * width < 2 ** 32 || width === 1
+      ? new Uint8Array(memory, offset, count * width)
+      : width === 2
+        ? new Uint16Array(memory, offset, count)
+        : new Float32Array(memory, offset, (count * width) / 4);
+  return new Tensor(native.fromMemory(view, options.shape, options.dtype));
 }
 
 /** A dtype that JavaScript can write; others are converted by libtorch. */

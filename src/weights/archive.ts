@@ -66,10 +66,19 @@ export class RandomFile {
   }
 
   read(offset: number, count: number): Uint8Array {
+    return new Uint8Array(this.readBuffer(offset, count));
+  }
+
+  /** As `read`, of any length: an array sees at most 4 GiB in some versions of Node. */
+  readBuffer(offset: number, count: number): ArrayBuffer {
     if (offset < 0 || count < 0 || offset + count > this.size) throw this.broken('it ends too early');
-    const bytes = new Uint8Array(new ArrayBuffer(count));
-    this.readInto(bytes, offset);
-    return bytes;
+    const memory = allocateMemory(this.path, count);
+    let at = offset;
+    for (const piece of pieces(memory)) {
+      this.readInto(piece, at);
+      at += piece.byteLength;
+    }
+    return memory;
   }
 
   broken(detail: string): UserError {
@@ -79,6 +88,24 @@ export class RandomFile {
   close(): void {
     closeSync(this.descriptor);
   }
+}
+
+/** Memory of `bytes` bytes for a part of `path`. */
+export function allocateMemory(path: string, bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch {
+    throw new UserError(
+      'environment',
+      `${path} needs ${(bytes / 2 ** 30).toFixed(1)} GiB of memory at once, more than there is; use a machine with more.`,
+    );
+  }
+}
+
+/** The whole of `memory`, at most 1 GiB at a time. */
+export function* pieces(memory: ArrayBuffer): Generator<Uint8Array<ArrayBuffer>> {
+  for (let at = 0; at < memory.byteLength; at += CHUNK)
+    yield new Uint8Array(memory, at, Math.min(CHUNK, memory.byteLength - at));
 }
 
 /** CRC-32 of any length. */
@@ -108,27 +135,41 @@ export class ArchiveReader {
 
   /** The checked content of an entry. */
   read(name: string): Uint8Array {
+    return new Uint8Array(this.readBuffer(name));
+  }
+
+  /** As `read`, into memory of its own, which may be larger than one array can see. */
+  readBuffer(name: string): ArrayBuffer {
     const { file } = this;
     const entry = this.entries.get(name);
     if (entry === undefined) throw file.broken(`it has no entry ${name}`);
     const header = view(file.read(entry.header, 30));
     if (header.getUint32(0, true) !== LOCAL) throw file.broken(`the entry ${name} has no header`);
     const start = entry.header + 30 + header.getUint16(26, true) + header.getUint16(28, true);
-    let content = file.read(start, entry.compressed);
-    if (entry.method === 8) {
-      try {
-        content = Uint8Array.from(inflateRawSync(content, { maxOutputLength: Math.max(1, entry.size) }));
-      } catch {
-        throw file.broken(`the entry ${name} does not unpack`);
-      }
-    } else if (entry.method !== 0) {
+    const content = this.unpacked(name, entry, start);
+    if (content.byteLength !== entry.size) throw file.broken(`the entry ${name} has a wrong length`);
+    let crc = 0;
+    for (const piece of pieces(content)) crc = checksum(piece, crc);
+    if (crc !== entry.crc) throw file.broken(`the entry ${name} has a wrong checksum`);
+    return content;
+  }
+
+  private unpacked(name: string, entry: Entry, start: number): ArrayBuffer {
+    const { file } = this;
+    if (entry.method === 0) return file.readBuffer(start, entry.compressed);
+    if (entry.method !== 8)
       throw file.broken(
         `the entry ${name} is packed by method ${entry.method}, expected 0 (stored) or 8 (deflated)`,
       );
+    const packed = new Uint8Array(file.readBuffer(start, entry.compressed));
+    try {
+      const content = inflateRawSync(packed, { maxOutputLength: Math.max(1, entry.size) });
+      return content.byteLength === content.buffer.byteLength
+        ? (content.buffer as ArrayBuffer)
+        : (Uint8Array.from(content).buffer as ArrayBuffer);
+    } catch {
+      throw file.broken(`the entry ${name} does not unpack`);
     }
-    if (content.byteLength !== entry.size) throw file.broken(`the entry ${name} has a wrong length`);
-    if (checksum(content) !== entry.crc) throw file.broken(`the entry ${name} has a wrong checksum`);
-    return content;
   }
 
   /** The end record lies within the last 64 KiB; zip64 puts the true figures into a record before it. */
@@ -158,6 +199,7 @@ export class ArchiveReader {
     const { file } = this;
     const directory = view(bytes);
     let at = 0;
+    let packed = 0;
     for (let i = 0; i < count; i++) {
       if (at + 46 > bytes.byteLength || directory.getUint32(at, true) !== CENTRAL)
         throw file.broken('its directory is incomplete');
@@ -173,6 +215,8 @@ export class ArchiveReader {
       const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
       this.widen(entry, bytes.subarray(at + 46 + nameLength, at + 46 + nameLength + extraLength));
       if (this.entries.has(name)) throw file.broken(`it has two entries named ${name}`);
+      packed += entry.compressed;
+      if (packed > file.size) throw file.broken('its entries overlap');
       this.entries.set(name, entry);
       at += 46 + nameLength + extraLength + directory.getUint16(at + 32, true);
     }
@@ -211,9 +255,19 @@ export class ArchiveWriter {
   constructor(private readonly append: (bytes: Uint8Array) => void) {}
 
   add(fullName: string, content: Uint8Array): void {
+    this.addPieces(fullName, content.byteLength, () => [content]);
+  }
+
+  /** As `add`, for `size` bytes in pieces; those of more than one are made twice, since the checksum stands first. */
+  addPieces(fullName: string, size: number, make: () => Iterable<Uint8Array>): void {
     const name = new TextEncoder().encode(fullName);
-    const size = content.byteLength;
-    const crc = checksum(content);
+    let crc = 0;
+    const first: Uint8Array[] = [];
+    for (const piece of make()) {
+      crc = checksum(piece, crc);
+      if (piece.byteLength === size) first.push(piece);
+    }
+    const content = first.length > 0 ? first : make();
     const header = this.offset;
     const wide = size >= FULL32 ? 20 : 0;
     const bare = header + 30 + name.byteLength + wide + 4;
@@ -231,7 +285,8 @@ export class ArchiveWriter {
     // PyTorch's own id for padding; readers pass over it
     extra.setUint16(wide, 0x4246, true);
     extra.setUint16(wide + 2, padding, true);
-    for (const part of [bytesOfView(local), name, bytesOfView(extra), content]) this.write(part);
+    for (const part of [bytesOfView(local), name, bytesOfView(extra)]) this.write(part);
+    for (const piece of content) this.write(piece);
     this.entries.push({ name, crc, size, header });
   }
 

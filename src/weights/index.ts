@@ -1,9 +1,15 @@
 /** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
 
 export { NpyFile, npyHeader, readNpy, writeNpy } from './npy.js';
-export { readPth } from './pth.js';
+export { outlinePth, type PthOutline, readPth } from './pth.js';
 export { writePth } from './pth-write.js';
-export { readSafetensors, type SafeTensors, writeSafetensors } from './safetensors.js';
+export {
+  outlineSafetensors,
+  readSafetensors,
+  type SafeTensors,
+  type SafeTensorsOutline,
+  writeSafetensors,
+} from './safetensors.js';
 export {
   backboneState,
   bareName,
@@ -14,4 +20,5 @@ export {
   type WeightReport,
   type Weights,
 } from './state-dict.js';
+export { type StoredDType, TensorOutline } from './storage.js';
 export * from './values.js';

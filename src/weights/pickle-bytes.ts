@@ -7,7 +7,7 @@ export class PickleBytes {
     private readonly bytes: Uint8Array,
     /** where the next piece begins */
     public at: number,
-    private readonly broken: (what: string) => Error,
+    private readonly errors: { broken(what: string): Error; ended(what: string): Error },
   ) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
@@ -15,7 +15,8 @@ export class PickleBytes {
   /** Where the next `count` bytes begin; they are passed over. */
   skip(count: number): number {
     const start = this.at;
-    if (count < 0 || start + count > this.bytes.byteLength) throw this.broken('its end too early');
+    if (count < 0) throw this.errors.broken('a negative length');
+    if (start + count > this.bytes.byteLength) throw this.errors.ended('its end too early');
     this.at = start + count;
     return start;
   }
@@ -28,14 +29,14 @@ export class PickleBytes {
   /** An 8-byte length that lies within the file. */
   length64(): number {
     const length = this.view.getBigUint64(this.skip(8), true);
-    if (length > BigInt(this.bytes.byteLength)) throw this.broken('a length beyond its end');
+    if (length > BigInt(this.bytes.byteLength)) throw this.errors.ended('a length beyond its end');
     return Number(length);
   }
 
   /** Text up to the end of the line. */
   line(): string {
     const end = this.bytes.indexOf(0x0a, this.at);
-    if (end < 0) throw this.broken('a line without an end');
+    if (end < 0) throw this.errors.ended('a line without an end');
     const line = text(this.bytes.subarray(this.at, end));
     this.at = end + 1;
     return line;

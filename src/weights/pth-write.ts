@@ -3,11 +3,15 @@
 import { writeAtomic } from '../files.js';
 import { bytesOf, type DType, noGrad, scope, type Tensor, TensorBase } from '../torch/index.js';
 import { ArchiveWriter } from './archive.js';
-import { numpyCode, STORAGE_TYPES } from './globals.js';
+import { halfBits, numpyBytes, numpyCode } from './numpy-values.js';
+import { STORAGE_TYPES } from './storage.js';
 import {
   Namespace,
+  NumpyArray,
+  type NumpyDType,
   NumpyScalar,
   OrderedDict,
+  PyComplex,
   PyDType,
   PyFloat,
   PySize,
@@ -24,11 +28,8 @@ export function writePth(path: string, value: PyValue): void {
     const archive = new ArchiveWriter(append);
     archive.add('archive/data.pkl', pickle);
     archive.add('archive/byteorder', Buffer.from('little'));
-    for (const [key, bytesOfStorage] of pickler.storages.entries())
-      archive.add(
-        `archive/data/${key}`,
-        scope(() => noGrad(bytesOfStorage)),
-      );
+    for (const [key, { bytes, pieces }] of pickler.storages.entries())
+      archive.addPieces(`archive/data/${key}`, bytes, pieces);
     archive.add('archive/version', Buffer.from('3\n'));
     archive.finish();
   });
@@ -36,8 +37,8 @@ export function writePth(path: string, value: PyValue): void {
 
 /** Protocol 2. */
 class Pickler {
-  /** by key: makes the bytes of a storage when they are written */
-  readonly storages: (() => Uint8Array)[] = [];
+  /** by key: the bytes of a storage, made when they are written */
+  readonly storages: { bytes: number; pieces: () => Iterable<Uint8Array> }[] = [];
   private readonly storageKeys = new Map<string, number>();
   /** what was written before, and under which number it is recalled */
   private readonly memo = new Map<unknown, number>();
@@ -149,7 +150,11 @@ class Pickler {
       this.items(value);
       return;
     } else if (value instanceof Set) {
-      throw new TypeError('sets are not written to checkpoints; use a list');
+      this.call('__builtin__', 'set', [[...value]]);
+    } else if (value instanceof PyComplex) {
+      this.call('__builtin__', 'complex', [new PyFloat(value.real), new PyFloat(value.imaginary)]);
+    } else if (value instanceof NumpyArray) {
+      this.numpyArray(value);
     } else {
       out.ascii(']');
       this.remember(value);
@@ -204,14 +209,33 @@ class Pickler {
 
   private numpyScalar({ dtype, value }: NumpyScalar): void {
     this.global('numpy.core.multiarray', 'scalar');
-    this.call('numpy', 'dtype', [numpyCode(dtype), false, true]);
-    // the state of a dtype of native numbers: version, byte order, no fields, sizes by default
-    const order = dtype === 'bool' || dtype === 'int8' || dtype === 'uint8' ? '|' : '<';
-    this.tuple([3, order, null, null, null, -1, -1, 0]);
-    this.out.ascii('b');
-    this.write(numpyBytes(dtype, value));
+    this.numpyType(dtype);
+    this.write(scalarBytes(dtype, value));
     this.out.byte(0x86);
     this.out.ascii('R');
+  }
+
+  private numpyType(dtype: NumpyDType): void {
+    this.call('numpy', 'dtype', [numpyCode(dtype), false, true]);
+    // the state of a dtype of native numbers: version, byte order, no fields, sizes by default
+    this.tuple([3, numpyBytes(dtype) === 1 ? '|' : '<', null, null, null, -1, -1, 0]);
+    this.out.ascii('b');
+  }
+
+  private numpyArray({ dtype, shape, fortranOrder, bytes }: NumpyArray): void {
+    const { out } = this;
+    this.global('numpy.core.multiarray', '_reconstruct');
+    this.global('numpy', 'ndarray');
+    this.tuple([0]);
+    this.write(Uint8Array.of(0x62));
+    out.byte(0x87);
+    out.ascii('R(');
+    this.write(1);
+    this.tuple(shape);
+    this.numpyType(dtype);
+    this.write(fortranOrder);
+    this.write(bytes);
+    out.ascii('tb');
   }
 
   private tensor(value: Tensor): void {
@@ -226,7 +250,10 @@ class Pickler {
     let key = numel === 0 ? undefined : this.storageKeys.get(place);
     if (key === undefined) {
       key =
-        this.storages.push(() => value.detach().asStrided([numel], [1], 0).to({ device: 'cpu' }).bytes()) - 1;
+        this.storages.push({
+          bytes: numel * bytesOf(dtype),
+          pieces: () => storagePieces(value, numel),
+        }) - 1;
       this.storageKeys.set(place, key);
     }
     out.ascii('(');
@@ -266,39 +293,47 @@ class Pickler {
   }
 }
 
+/** Elements that are copied at a time: a storage may be larger than the memory that is left. */
+const PIECE = 1 << 24;
+
+/** The first `numel` elements of the storage that `value` looks into. */
+function* storagePieces(value: Tensor, numel: number): Generator<Uint8Array> {
+  for (let start = 0; start < numel; start += PIECE) {
+    const count = Math.min(PIECE, numel - start);
+    yield scope(() =>
+      noGrad(() => value.detach().asStrided([count], [1], start).to({ device: 'cpu' }).bytes()),
+    );
+  }
+}
+
 function storageName(dtype: DType): string {
   const found = Object.entries(STORAGE_TYPES).find(([, own]) => own === dtype);
   if (found === undefined) throw new TypeError(`tensors of ${dtype} are not written to checkpoints`);
   return found[0];
 }
 
-function numpyBytes(dtype: NumpyScalar['dtype'], value: NumpyScalar['value']): Uint8Array {
+function scalarBytes(dtype: NumpyDType, value: NumpyScalar['value']): Uint8Array {
   const view = new DataView(new ArrayBuffer(8));
   const number = Number(value);
   switch (dtype) {
     case 'float64':
       view.setFloat64(0, number, true);
-      return new Uint8Array(view.buffer, 0, 8);
+      break;
     case 'float32':
       view.setFloat32(0, number, true);
-      return new Uint8Array(view.buffer, 0, 4);
+      break;
+    case 'float16':
+      view.setUint16(0, halfBits(number), true);
+      break;
     case 'int64':
-      view.setBigInt64(0, BigInt(value), true);
-      return new Uint8Array(view.buffer, 0, 8);
-    case 'int32':
-      view.setInt32(0, number, true);
-      return new Uint8Array(view.buffer, 0, 4);
-    case 'int16':
-      view.setInt16(0, number, true);
-      return new Uint8Array(view.buffer, 0, 2);
-    case 'int8':
-    case 'uint8':
-    case 'bool':
-      view.setUint8(0, number & 0xff);
-      return new Uint8Array(view.buffer, 0, 1);
+    case 'uint64':
+      view.setBigInt64(0, BigInt.asIntN(64, BigInt(value)), true);
+      break;
     default:
-      throw new TypeError(`numpy numbers of type ${dtype} are not written to checkpoints`);
+      // the low bytes of two's complement, signed or not
+      view.setInt32(0, number | 0, true);
   }
+  return new Uint8Array(view.buffer, 0, numpyBytes(dtype));
 }
 
 /** A growing row of bytes. */

@@ -3,10 +3,12 @@
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.js';
 import { writeAtomic } from '../files.js';
-import { bytesOf, type DType, fromBuffer, type Tensor } from '../torch/index.js';
+import { bytesOf, type DType, fromBuffer, noGrad, scope, type Tensor } from '../torch/index.js';
 import { RandomFile } from './archive.js';
+import { type ForeignDType, foreign, widen } from './foreign-dtypes.js';
+import { type StoredDType, storedBytes, TensorOutline } from './storage.js';
 
-const DTYPES: Readonly<Record<string, DType>> = {
+const DTYPES: Readonly<Record<string, StoredDType>> = {
   F64: 'float64',
   F32: 'float32',
   F16: 'float16',
@@ -17,12 +19,22 @@ const DTYPES: Readonly<Record<string, DType>> = {
   I8: 'int8',
   U8: 'uint8',
   BOOL: 'bool',
+  C64: 'complex64',
+  U64: 'uint64',
+  U32: 'uint32',
+  U16: 'uint16',
+  F8_E4M3: 'float8_e4m3fn',
+  F8_E5M2: 'float8_e5m2',
+  F8_E8M0: 'float8_e8m0fnu',
 };
 
-const NAMES = new Map(Object.entries(DTYPES).map(([name, dtype]) => [dtype, name]));
+const NAMES = new Map<string, string>(Object.entries(DTYPES).map(([name, dtype]) => [dtype, name]));
 
 /** As the reference implementation: a longer header is a broken or hostile file. */
 const MAX_HEADER = 100_000_000;
+
+/** More than any tensor of PyTorch's functions can have. */
+const MAX_DIMENSIONS = 64;
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const entrySchema = z.strictObject({
@@ -36,7 +48,69 @@ export interface SafeTensors {
   metadata: Record<string, string>;
 }
 
+interface Entry {
+  name: string;
+  dtype: StoredDType;
+  shape: number[];
+  /** bytes of the data, from its beginning */
+  begin: number;
+  end: number;
+}
+
 export function readSafetensors(path: string): SafeTensors {
+  return withFile(path, (file, { entries, metadata, start }) => {
+    const tensors = new Map<string, Tensor>();
+    for (const { name, dtype, shape, begin, end } of entries) {
+      const memory = file.readBuffer(start + begin, end - begin);
+      if (foreign(dtype) === undefined)
+        tensors.set(name, fromBuffer(memory, { shape, dtype: dtype as DType }));
+      else {
+        using row = widen(dtype as ForeignDType, memory, path);
+        tensors.set(name, row.view(shape));
+      }
+    }
+    return { tensors, metadata };
+  });
+}
+
+export interface SafeTensorsOutline {
+  /** of the file in bytes */
+  size: number;
+  tensors: Map<string, TensorOutline>;
+  metadata: Record<string, string>;
+}
+
+/** What is in a file, without its weights: only the header is read. */
+export function outlineSafetensors(path: string): SafeTensorsOutline {
+  return withFile(path, (file, { entries, metadata }) => ({
+    size: file.size,
+    metadata,
+    tensors: new Map(
+      entries.map(({ name, dtype, shape, begin, end }) => [
+        name,
+        new TensorOutline(dtype, shape, rowMajor(shape), 0, { key: String(begin), bytes: end - begin }),
+      ]),
+    ),
+  }));
+}
+
+function rowMajor(shape: readonly number[]): number[] {
+  const strides: number[] = [];
+  for (let i = shape.length - 1, step = 1; i >= 0; i--) {
+    strides.unshift(step);
+    step *= Math.max(1, shape[i]);
+  }
+  return strides;
+}
+
+/** Opens a file, checks all of its header, and hands both to `use`. */
+function withFile<Result>(
+  path: string,
+  use: (
+    file: RandomFile,
+    header: { entries: Entry[]; metadata: Record<string, string>; start: number },
+  ) => Result,
+): Result {
   const file = new RandomFile(path);
   const broken = (detail: string) =>
     new UserError(
@@ -51,47 +125,44 @@ export function readSafetensors(path: string): SafeTensors {
       throw broken(`its header is said to have ${length} bytes, the file has ${file.size}`);
     const { entries, metadata } = parseHeader(file.read(8, Number(length)), broken);
     const start = 8 + Number(length);
-
-    let expected = 0;
-    for (const { name, dtype, shape, begin, end } of entries) {
-      if (begin !== expected) throw broken(`'${name}' begins at byte ${begin}, expected ${expected}`);
-      const size = shape.reduce((product, dim) => product * dim, bytesOf(dtype));
-      if (!Number.isSafeInteger(shape.reduce((product, dim) => product * Math.max(1, dim), bytesOf(dtype))))
-        throw broken(`'${name}' has the impossible shape [${shape.join(', ')}]`);
-      if (end - begin !== size)
-        throw broken(
-          `'${name}' has ${end - begin} bytes, expected ${size} for ${dtype} [${shape.join(', ')}]`,
-        );
-      expected = end;
-    }
-    if (expected !== file.size - start)
-      throw broken(`it has ${file.size - start} bytes of data, expected ${expected}`);
-
-    const tensors = new Map<string, Tensor>();
-    for (const { name, dtype, shape, begin, end } of entries) {
-      const bytes = new Uint8Array(new ArrayBuffer(end - begin));
-      file.readInto(bytes, start + begin);
-      tensors.set(name, fromBuffer(bytes.buffer, { shape, dtype }));
-    }
-    return { tensors, metadata };
+    checkPlaces(entries, file.size - start, broken);
+    return use(file, { entries, metadata, start });
   } finally {
     file.close();
   }
 }
 
+/** The data must be covered, byte by byte, once: no gap, no overlap, nothing after the last. */
+function checkPlaces(entries: readonly Entry[], bytes: number, broken: (detail: string) => UserError): void {
+  let expected = 0;
+  for (const { name, dtype, shape, begin, end } of entries) {
+    if (begin !== expected) throw broken(`'${name}' begins at byte ${begin}, expected ${expected}`);
+    const width = storedBytes(dtype);
+    if (
+      shape.length > MAX_DIMENSIONS ||
+      !Number.isSafeInteger(shape.reduce((product, dim) => product * Math.max(1, dim), width))
+    )
+      throw broken(`'${name}' has the impossible shape [${shape.join(', ')}]`);
+    const size = shape.reduce((product, dim) => product * dim, width);
+    if (end - begin !== size)
+      throw broken(`'${name}' has ${end - begin} bytes, expected ${size} for ${dtype} [${shape.join(', ')}]`);
+    expected = end;
+  }
+  if (expected !== bytes) throw broken(`it has ${bytes} bytes of data, expected ${expected}`);
+}
+
 /** Entries in the order of their data. */
 function parseHeader(bytes: Uint8Array, broken: (detail: string) => UserError) {
   let header: unknown;
+  if (bytes[0] !== 0x7b) throw broken('its header is no object: it does not begin with {');
   try {
     header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw broken(`its header is no JSON (${messageOf(error)})`);
   }
-  if (typeof header !== 'object' || header === null || Array.isArray(header))
-    throw broken('its header is no object');
-  const entries: { name: string; dtype: DType; shape: number[]; begin: number; end: number }[] = [];
+  const entries: Entry[] = [];
   let metadata: Record<string, string> = {};
-  for (const [name, value] of Object.entries(header)) {
+  for (const [name, value] of Object.entries(header as object)) {
     if (name === '__metadata__') {
       const parsed = z.record(z.string(), z.string()).safeParse(value);
       if (!parsed.success) throw broken('its __metadata__ is not a table of texts');
@@ -135,6 +206,27 @@ export function writeSafetensors(
   writeAtomic(path, (append) => {
     append(new Uint8Array(prefix.buffer));
     append(padded);
-    for (const [, value] of ordered) append(value.detach().to({ device: 'cpu' }).bytes());
+    for (const [, value] of ordered) for (const piece of elements(value)) append(piece);
   });
+}
+
+/** Elements that are copied at a time. */
+const PIECE = 1 << 24;
+
+/** The elements in row-major order, piece by piece. */
+function* elements(value: Tensor): Generator<Uint8Array> {
+  const { numel } = value;
+  if (numel <= PIECE) {
+    yield scope(() => noGrad(() => value.detach().to({ device: 'cpu' }).bytes()));
+    return;
+  }
+  const row = noGrad(() => value.detach().reshape([numel])).keep();
+  try {
+    for (let start = 0; start < numel; start += PIECE) {
+      const count = Math.min(PIECE, numel - start);
+      yield scope(() => noGrad(() => row.narrow(0, start, count).to({ device: 'cpu' }).bytes()));
+    }
+  } finally {
+    row.dispose();
+  }
 }

@@ -2,23 +2,8 @@
 
 import { UserError } from '../errors.js';
 import { latin1, narrow, PickleBytes, text, wholeNumber } from './pickle-bytes.js';
-import { Namespace, OrderedDict, PyFloat, PyTuple, type PyValue } from './values.js';
-
-/** What an allow-listed callable makes of its arguments. */
-export type Constructor = (args: readonly PickleItem[]) => PickleItem;
-
-/** A name that may stand in a pickle: something that is called, or a plain marker such as a storage type. */
-export class Global {
-  constructor(
-    readonly name: string,
-    readonly construct?: Constructor,
-  ) {}
-}
-
-/** An object that only lives while a file is read: a storage, a numpy dtype. */
-export abstract class Intermediate {}
-
-export type PickleItem = PyValue | Global | Intermediate;
+import { BuildTarget, Global, type PickleItem } from './pickle-items.js';
+import { Namespace, NumpyArray, OrderedDict, PyFloat, PyTuple, type PyValue } from './values.js';
 
 export interface UnpickleOptions {
   /** null: the name is not allowed */
@@ -28,8 +13,18 @@ export interface UnpickleOptions {
   source: string;
 }
 
+/** The bytes ended before the pickle did. */
+export class PickleEnd extends UserError {
+  constructor(message: string) {
+    super('checkpoint', message);
+  }
+}
+
 class Mark {}
 const MARK = new Mark();
+
+/** Bytes of a whole number; no checkpoint counts further. */
+const MOST_DIGITS = 4096;
 
 /** The value of the pickle that begins at `start`, and where it ends. Broken or forbidden content is a `UserError`. */
 export function unpickle(
@@ -50,7 +45,10 @@ class Machine {
     private readonly options: UnpickleOptions,
     start: number,
   ) {
-    this.input = new PickleBytes(bytes, start, (what) => this.broken(what));
+    this.input = new PickleBytes(bytes, start, {
+      broken: (what) => this.broken(what),
+      ended: (what) => new PickleEnd(this.broken(what).message),
+    });
   }
 
   run(): { value: PickleItem; end: number } {
@@ -106,7 +104,7 @@ class Machine {
         stack.push(wholeNumber(input.take(input.take(1)[0])));
         return;
       case '\x8b': // LONG4
-        stack.push(wholeNumber(input.take(view.getInt32(input.skip(4), true))));
+        stack.push(this.longInteger(view.getInt32(input.skip(4), true)));
         return;
       case 'G':
         stack.push(new PyFloat(view.getFloat64(input.skip(8), false)));
@@ -297,8 +295,8 @@ class Machine {
     } else if (self instanceof OrderedDict) {
       if (!(state instanceof Map)) throw this.broken('an OrderedDict whose state is no dict');
       self.attributes = state;
-    } else if (self instanceof BuildTarget) {
-      const problem = self.build(state);
+    } else if (self instanceof BuildTarget || self instanceof NumpyArray) {
+      const problem = (self as { build?(state: PickleItem): string | undefined }).build?.(state);
       if (problem !== undefined) throw this.broken(problem);
     } else {
       throw this.broken('a state for an object that has none');
@@ -327,6 +325,11 @@ class Machine {
 
   private fail(what: string): never {
     throw this.broken(what);
+  }
+
+  private longInteger(bytes: number): PyValue {
+    if (bytes > MOST_DIGITS) throw this.broken(`a whole number of ${bytes} bytes`);
+    return wholeNumber(this.input.take(bytes));
   }
 
   private textInteger(line: string): PyValue {
@@ -384,12 +387,6 @@ class Machine {
     if (item === undefined) throw this.broken(`a memo entry ${index} that was never stored`);
     return item;
   }
-}
-
-/** An intermediate object that accepts a state. */
-export abstract class BuildTarget extends Intermediate {
-  /** What is wrong with the state, if anything. */
-  abstract build(state: PickleItem): string | undefined;
 }
 
 /** Whole float keys equal whole numbers in Python. */

@@ -1,6 +1,7 @@
 /** Python values that a checkpoint may hold, as TypeScript sees them: data only, never behaviour. */
 
-import type { DType, Tensor } from '../torch/index.js';
+import type { Tensor } from '../torch/index.js';
+import type { StoredDType } from './storage.js';
 
 /**
  * Whole Python numbers are `number` (or `bigint` beyond 2^53), floats are `PyFloat`: the two stay apart, so
@@ -18,6 +19,8 @@ export type PyValue =
   | PySize
   | PyDType
   | NumpyScalar
+  | NumpyArray
+  | PyComplex
   | Namespace
   | Tensor
   | TorchParameter
@@ -27,6 +30,13 @@ export type PyValue =
 
 export class PyFloat {
   constructor(readonly value: number) {}
+}
+
+export class PyComplex {
+  constructor(
+    readonly real: number,
+    readonly imaginary: number,
+  ) {}
 }
 
 export class PyTuple {
@@ -40,7 +50,7 @@ export class PySize {
 
 /** `torch.float32` and its like */
 export class PyDType {
-  constructor(readonly dtype: DType) {}
+  constructor(readonly dtype: StoredDType) {}
 }
 
 export type NumpyDType =
@@ -51,6 +61,9 @@ export type NumpyDType =
   | 'int32'
   | 'int16'
   | 'int8'
+  | 'uint64'
+  | 'uint32'
+  | 'uint16'
   | 'uint8'
   | 'bool';
 
@@ -62,12 +75,23 @@ export class NumpyScalar {
   ) {}
 }
 
+/** An array of numpy's, its elements as they lie in the file. */
+export class NumpyArray {
+  constructor(
+    readonly dtype: NumpyDType,
+    readonly shape: readonly number[],
+    /** whether the first index runs fastest */
+    readonly fortranOrder: boolean,
+    readonly bytes: Uint8Array,
+  ) {}
+}
+
 /** `collections.OrderedDict`; `attributes` holds what its `__dict__` held, e.g. `_metadata`. */
 export class OrderedDict extends Map<PyValue, PyValue> {
   attributes: Map<PyValue, PyValue> | undefined;
 }
 
-/** `argparse.Namespace` */
+/** `argparse.Namespace`, and `types.SimpleNamespace`, which is the same in all but name */
 export class Namespace {
   readonly entries = new Map<string, PyValue>();
 }

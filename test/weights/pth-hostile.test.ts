@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../src/errors.js';
-import { arange, tensor } from '../../src/torch/index.js';
+import { arange, type Tensor, tensor } from '../../src/torch/index.js';
 import { ArchiveReader, ArchiveWriter, RandomFile } from '../../src/weights/archive.js';
 import {
   Namespace,
@@ -112,7 +112,15 @@ describe('a pickle that is no sound one', () => {
     ['an empty stack', '0', 'an empty stack'],
     ['a memo that was never stored', 'h\x07', 'a memo entry 7'],
     ['a text that is longer than the file', 'X\xff\xff\xff\x7f', 'its end too early'],
-    ['a text of negative length', 'T\xff\xff\xff\xff', 'its end too early'],
+    ['a text of negative length', 'T\xff\xff\xff\xff', 'a negative length'],
+    ['a whole number beyond counting', '\x8b\xff\xff\xff\x7f', 'a whole number of 2147483647 bytes'],
+    [
+      'a name where a value should be',
+      'ccollections\nOrderedDict\n',
+      'the Python name collections.OrderedDict',
+    ],
+    ['a name in a dict', `}${text('type')}cnumpy\nndarray\ns`, 'the Python name numpy.ndarray as a value'],
+    ['a numpy type as a value', `cnumpy\ndtype\n${text('f8')}\x85R`, 'a numpy type as a value'],
     [
       'a frame that is longer than the file',
       '\x95\xff\xff\xff\xff\xff\xff\xff\x7f',
@@ -164,6 +172,25 @@ describe('a pickle that is no sound one', () => {
   it('of a numpy number of another type or length is refused', () => {
     expect(refusal(archive(numpy('O8', '|')))).toContain('numpy number of type O8');
     expect(refusal(archive(numpy('f8', '<', 4)))).toContain('too few bytes');
+  });
+
+  it('of a tensor whose elements are not its values is refused', () => {
+    const view = `${storage('FloatStorage', '0', 'K\x02')}K\x00K\x02\x85K\x01\x85\x89N`;
+    const marked = rebuilt(`(${view}}${text('neg')}\x88st`);
+    expect(refusal(archive(marked, { 'data/0': new Uint8Array(8) }))).toContain('resolve_neg()');
+  });
+
+  it('of one memory under many types is read once', () => {
+    // Each type would read the storage again; the file is small, what it asks for is not.
+    const part = (type: string, numel: string) =>
+      `${rebuilt(`(${storage(type, '0', numel)}K\x00K\x02\x85K\x01\x85\x89Nt`)}a`;
+    const path = archive(`]${part('FloatStorage', 'K\x02')}${part('IntStorage', 'K\x02')}`, {
+      'data/0': Buffer.from(Float32Array.of(1, 2).buffer),
+    });
+    const [floats, bits] = readPth(path) as Tensor[];
+    expect([...bits.toArray()]).toEqual([0x3f800000, 0x40000000]);
+    floats.mul_(-1);
+    expect([...bits.toArray()]).toEqual([0x3f800000 - 2 ** 31, 0x40000000 - 2 ** 31]);
   });
 
   it('of a TorchScript program is called by its name', () => {
@@ -281,6 +308,26 @@ describe('a pickle with one other byte, and the right checksum', () => {
         expect(error, `byte ${place}`).toBeInstanceOf(UserError);
       }
     }
+  });
+});
+
+describe('a zip whose entries lie on each other', () => {
+  it('is refused: it would unpack to many times its size', () => {
+    const chunks: Uint8Array[] = [];
+    const writer = new ArchiveWriter((bytes) => chunks.push(Uint8Array.from(bytes)));
+    writer.add('archive/data/0', new Uint8Array(10_000));
+    writer.finish();
+    const whole = Buffer.concat(chunks);
+    const directory = whole.indexOf('PK\x01\x02');
+    const entry = whole.subarray(directory, whole.length - 22);
+    const other = Buffer.from(entry);
+    other[46 + 'archive/data/'.length] = 0x31;
+    const end = Buffer.from(whole.subarray(whole.length - 22));
+    end.writeUInt16LE(2, 8);
+    end.writeUInt16LE(2, 10);
+    end.writeUInt32LE(2 * entry.length, 12);
+    writeFileSync(at('overlap.pth'), Buffer.concat([whole.subarray(0, directory), entry, other, end]));
+    expect(refusal(at('overlap.pth'))).toContain('its entries overlap');
   });
 });
 
