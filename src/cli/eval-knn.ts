@@ -13,7 +13,9 @@ const positive = () => z.number().int().min(1);
 
 const options = z.strictObject({
   data_path: z.string().optional().describe('Labelled data with a training and a val split'),
+  dataset: z.string().default('').describe('Name of the data set; decides the layout for some names'),
   zip_mode: z.boolean().default(false).describe('Read train.zip, val.zip and their maps in --data_path'),
+  tsv_mode: z.boolean().default(false).describe('Read the TSV layout in --data_path'),
   ...networkOptions,
   nb_knn: z.array(positive()).default([10, 20, 100, 200]).describe('Numbers of neighbours that vote'),
   temperature: z.array(z.number().positive()).default([0.07]).describe('Temperatures of the votes'),
@@ -60,16 +62,21 @@ async function compute(
   options: Options,
   io: Io,
 ): Promise<{ bank: LabelledFeatures; queries: LabelledFeatures }> {
-  const { openImages } = await import('../data/index.js');
+  const { layoutAsked, openImages } = await import('../data/index.js');
   const { loadNetwork } = await import('./network.js');
   const { data_path: path } = options;
   if (path === undefined)
     throw new UserError('usage', '--data_path is missing; give labelled data, or --load_features a folder.');
-  const layout = options.zip_mode ? { layout: 'zip' as const } : {};
+  const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
   const train = await openImages(path, layout);
   const opened: ImageSource[] = [train];
   try {
-    if (train.classes.length === 0)
+    if (train.labelKind === 'multiple')
+      throw new UserError(
+        'data',
+        `the pictures in ${path} have several labels each, and k-NN votes on one: use data with one class a picture.`,
+      );
+    if (train.labelKind === 'none' || train.classes.length === 0)
       throw new UserError(
         'data',
         `the pictures in ${path} have no classes, so nothing can be voted on. Put them into one folder a class.`,

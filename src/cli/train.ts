@@ -24,16 +24,16 @@ export const train = defineCommand({
     const { loadExperiment, measureFacts, pretrain, readRequest, resolveTrainConfig } = await import(
       '../train/index.js'
     );
-    const { openImages, imageLayout } = await import('../data/index.js');
+    const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
     const { RunFolder } = await import('../run/index.js');
 
     const { value: experiment, unused } = loadExperiment(options.cfg, overrides);
     if (unused.length > 0) io.log(`Not read by pre-training: ${unused.join(', ')}.`);
     const request = readRequest(options, given, experiment);
-    const { data_path: path, zip_mode: isZip } = request.options;
+    const { data_path: path } = request.options;
     if (path === undefined || path === '')
       throw new UserError('usage', '--data_path is missing; give the folder that holds the pictures.');
-    const layout = isZip ? { layout: 'zip' as const } : {};
+    const layout = { layout: layoutAsked(request.options), note: (line: string) => io.log(line) };
     const source = await openImages(path, layout);
     const opened: ImageSource[] = [source];
     let folder: Folder | undefined;
@@ -47,7 +47,7 @@ export const train = defineCommand({
 
       let knn: KnnSources | undefined;
       if (config.knn_every > 0) {
-        const hasVal = imageLayout(path).splits.includes('val');
+        const hasVal = imageLayout(path, layout.layout).splits.includes('val');
         const queries = hasVal
           ? await openImages(path, { ...layout, split: 'val', classes: source.classes })
           : source;

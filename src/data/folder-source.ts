@@ -1,78 +1,13 @@
-/** Pictures as files: class folders as torchvision's ImageFolder reads them, or any tree without labels. */
+/** Folders of pictures: class folders as torchvision's ImageFolder reads them, or any tree without labels. */
 
-import { type Dirent, readdirSync, readFileSync, type Stats, statSync } from 'node:fs';
+import { type Dirent, opendirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
-import { PackedStrings, type SharedStrings, sharedInt32, sortByCodePoint } from './packed-strings.js';
+import { IMAGE_EXTENSIONS, isImageName, openSharedFiles } from './file-list.js';
+import { GrowingNumbers, GrowingStrings } from './growing-lists.js';
+import { ClassNumbers, classesText } from './labels.js';
+import { sortByCodePoint } from './packed-strings.js';
 import type { ImageSource } from './source.js';
-
-/** File names that count as pictures, in any case. */
-export const IMAGE_EXTENSIONS: readonly string[] = [
-  '.jpg',
-  '.jpeg',
-  '.png',
-  '.ppm',
-  '.bmp',
-  '.pgm',
-  '.tif',
-  '.tiff',
-  '.webp',
-  '.gif',
-  '.avif',
-];
-
-const EXTENSION = new RegExp(`(${IMAGE_EXTENSIONS.map((text) => `\\${text}`).join('|')})$`, 'i');
-
-export interface SharedFolder {
-  kind: 'folder';
-  root: string;
-  paths: SharedStrings;
-  labels: Int32Array;
-  classes: readonly string[];
-}
-
-class FolderSource implements ImageSource {
-  private readonly paths: PackedStrings;
-
-  constructor(private readonly shared: SharedFolder) {
-    this.paths = new PackedStrings(shared.paths);
-  }
-
-  get length(): number {
-    return this.paths.length;
-  }
-
-  get classes(): readonly string[] {
-    return this.shared.classes;
-  }
-
-  get description(): string {
-    return this.classes.length > 0 ? `folder with ${this.classes.length} classes` : 'folder without labels';
-  }
-
-  label(index: number): number {
-    return this.shared.labels[index];
-  }
-
-  key(index: number): string {
-    return this.paths.at(index);
-  }
-
-  /** Synchronous: it is called in worker threads, where one call costs a fifth of the asynchronous way. */
-  read(index: number): Uint8Array {
-    return readFileSync(join(this.shared.root, this.paths.at(index)));
-  }
-
-  share(): SharedFolder {
-    return this.shared;
-  }
-
-  close(): void {}
-}
-
-export function openSharedFolder(shared: SharedFolder): ImageSource {
-  return new FolderSource(shared);
-}
 
 export interface FolderOptions {
   /** 'folders': sub-folders are classes. 'none': no labels. 'auto': classes, if most pictures lie in sub-folders. */
@@ -86,91 +21,108 @@ export interface FolderOptions {
  * beside them are left out, as torchvision does.
  */
 export function openFolder(root: string, options: FolderOptions = {}): ImageSource {
-  const files = walk(root);
-  const inFolders = files.filter((path) => path.includes('/'));
+  const { files: beside, folders, id } = list(root, '');
+  const found: string[] = [];
+  const paths = new GrowingStrings();
+  const folderOf = new GrowingNumbers(Int32Array);
+  for (const top of folders) {
+    const before = paths.length;
+    // Class by class, then by path inside the class: as whole paths, 'a-b' would come before 'a/b'.
+    for (const { folder, names } of filesBelow(root, top, [id]))
+      for (const name of names) {
+        paths.push(`${folder}/${name}`);
+        folderOf.push(found.length);
+      }
+    if (paths.length > before) found.push(top);
+  }
   const wanted = options.labels ?? 'auto';
   const labelled =
-    wanted === 'folders' ||
-    (wanted === 'auto' && inFolders.length > 0 && inFolders.length * 2 >= files.length);
-  const chosen = labelled ? inFolders : files;
-  if (chosen.length === 0)
+    wanted === 'folders' || (wanted === 'auto' && paths.length > 0 && paths.length >= beside.length);
+  if ((labelled ? 0 : beside.length) + paths.length === 0)
     throw new UserError(
       'data',
       `no pictures found in ${root}${labelled ? "'s sub-folders" : ' or its sub-folders'}. Expected files ending in ` +
         `${IMAGE_EXTENSIONS.join(' ')}.`,
     );
-  const classOf = (path: string) => path.slice(0, path.indexOf('/'));
-  const classes = labelled
-    ? [...(options.classes ?? sortByCodePoint([...new Set(chosen.map(classOf))]))]
-    : [];
-  const numbers = new Map(classes.map((name, number) => [name, number]));
-  const labels = chosen.map((path) => {
-    if (!labelled) return -1;
-    const number = numbers.get(classOf(path));
-    if (number === undefined)
-      throw new UserError(
-        'data',
-        `the class folder '${classOf(path)}' in ${root} is not among the ${classes.length} classes of the training set.`,
-      );
-    return number;
-  });
-  return new FolderSource({
-    kind: 'folder',
+  if (!labelled) return unlabelled(root, beside, paths);
+  const classes = new ClassNumbers(found, root, options.classes);
+  const numbers = found.map((name) => classes.of(name));
+  const labels = folderOf.finish();
+  for (let i = 0; i < labels.length; i++) labels[i] = numbers[labels[i]];
+  return openSharedFiles({
+    kind: 'files',
+    description: `folder ${classesText(classes.names.length)}`,
     root,
-    paths: PackedStrings.from(chosen).shared,
-    labels: sharedInt32(labels),
-    classes,
+    paths: paths.finish().shared,
+    labels,
+    classes: classes.names,
   });
 }
 
-/** All picture files below `folder`, in the order of torchvision: by folder path, then by name. */
-function walk(root: string): string[] {
-  const files: string[] = [];
+function unlabelled(root: string, beside: readonly string[], below: GrowingStrings): ImageSource {
+  const rest = below.finish();
+  const paths = new GrowingStrings();
+  for (const name of beside) paths.push(name);
+  for (let i = 0; i < rest.length; i++) paths.push(rest.bytesAt(i));
+  const labels = new Int32Array(new SharedArrayBuffer(paths.length * 4)).fill(-1);
+  return openSharedFiles({
+    kind: 'files',
+    description: `folder ${classesText(0)}`,
+    root,
+    paths: paths.finish().shared,
+    labels,
+    classes: [],
+  });
+}
+
+/** The folders at and below `top` that hold pictures, sorted by their paths. */
+function filesBelow(
+  root: string,
+  top: string,
+  above: readonly string[],
+): { folder: string; names: string[] }[] {
   const found: { folder: string; names: string[] }[] = [];
   const visit = (folder: string, above: readonly string[]): void => {
-    const { id, entries } = list(root, folder);
+    const { id, files, folders } = list(root, folder);
     if (above.includes(id)) return; // a symbolic link that leads back up
-    const names: string[] = [];
-    for (const entry of entries) {
-      const kind = kindOf(root, folder, entry);
-      if (kind === 'folder') visit(folder === '' ? entry.name : `${folder}/${entry.name}`, [...above, id]);
-      else if (kind === 'file' && EXTENSION.test(entry.name)) names.push(entry.name);
-    }
-    if (names.length > 0) found.push({ folder, names: sortByCodePoint(names) });
+    if (files.length > 0) found.push({ folder, names: files });
+    for (const name of folders) visit(`${folder}/${name}`, [...above, id]);
   };
-  visit('', []);
-  // Class by class, then by path inside the class: as whole paths, 'a-b' would come before 'a/b'.
-  const classes = new Map<string, Map<string, string[]>>();
-  for (const { folder, names } of found) {
-    const top = folder.split('/', 1)[0];
-    const inside = classes.get(top) ?? new Map<string, string[]>();
-    classes.set(top, inside.set(folder, names));
-  }
-  for (const top of sortByCodePoint([...classes.keys()])) {
-    const inside = classes.get(top)!;
-    for (const folder of sortByCodePoint([...inside.keys()]))
-      for (const name of inside.get(folder)!) files.push(folder === '' ? name : `${folder}/${name}`);
-  }
-  return files;
+  visit(top, above);
+  const byFolder = new Map(found.map((one) => [one.folder, one]));
+  return sortByCodePoint([...byFolder.keys()]).map((folder) => byFolder.get(folder)!);
 }
 
-function list(root: string, folder: string): { id: string; entries: Dirent[] } {
+/** The pictures and the folders right in a folder, each sorted, and what identifies it under any name. */
+function list(root: string, folder: string): { id: string; files: string[]; folders: string[] } {
   const path = join(root, folder);
+  const files: string[] = [];
+  const folders: string[] = [];
   try {
     const { dev, ino } = statSync(path);
-    return { id: `${dev}:${ino}`, entries: readdirSync(path, { withFileTypes: true }) };
+    const entries = opendirSync(path, { bufferSize: 1024 });
+    try {
+      for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) {
+        const kind = kindOf(path, entry);
+        if (kind === 'folder') folders.push(entry.name);
+        else if (kind === 'file' && isImageName(entry.name)) files.push(entry.name);
+      }
+    } finally {
+      entries.closeSync();
+    }
+    return { id: `${dev}:${ino}`, files: sortByCodePoint(files), folders: sortByCodePoint(folders) };
   } catch (error) {
     throw new UserError('data', `cannot read the folder ${path} (${messageOf(error)}).`, { cause: error });
   }
 }
 
-function kindOf(root: string, folder: string, entry: Dirent): 'file' | 'folder' | 'other' {
+function kindOf(folder: string, entry: Dirent): 'file' | 'folder' | 'other' {
   if (entry.isFile()) return 'file';
   if (entry.isDirectory()) return 'folder';
-  if (!entry.isSymbolicLink()) return 'other';
+  // Some file systems do not say what an entry is; a symbolic link says it at its end.
   let target: Stats;
   try {
-    target = statSync(join(root, folder, entry.name));
+    target = statSync(join(folder, entry.name));
   } catch {
     return 'other'; // leads nowhere
   }

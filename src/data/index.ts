@@ -32,8 +32,19 @@ export {
   RANDOM_ERASING,
 } from './erasing.js';
 export { type EvaluationBatch, EvaluationLoader, type EvaluationLoaderOptions } from './evaluation-loader.js';
-export { type FolderOptions, IMAGE_EXTENSIONS, openFolder } from './folder-source.js';
+export { IMAGE_EXTENSIONS } from './file-list.js';
+export { type FolderOptions, openFolder } from './folder-source.js';
 export { cropJob, evaluationJob } from './geometry.js';
+export type { LabelKind } from './labels.js';
+export {
+  type ImageLayout,
+  imageLayout,
+  type LayoutFlags,
+  type LayoutKind,
+  layoutAsked,
+  type Split,
+} from './layout.js';
+export { openList, openWebVision } from './listed-sources.js';
 export {
   type ColourChanges,
   changeColours,
@@ -43,13 +54,8 @@ export {
   type ResampleJob,
   resampleOne,
 } from './native-image.js';
-export {
-  type ImageLayout,
-  imageLayout,
-  type OpenImagesOptions,
-  openImages,
-  type Split,
-} from './open-images.js';
+export { type OpenImagesOptions, openImages } from './open-images.js';
+export { openOpenImages, openTsv, type TsvOptions } from './open-tsv.js';
 export * from './photometric.js';
 export { CACHE_LIMIT, cacheFor, PixelCache } from './pixel-cache.js';
 export { type BadImage, changesOf } from './producer.js';
@@ -57,4 +63,5 @@ export { PURPOSE, RandomStream } from './random.js';
 export { type Colour, type RetouchStep, retouch, retouched } from './retouch.js';
 export { epochOrder, iterationsPerEpoch, type Share } from './sampler.js';
 export type { ImageSource } from './source.js';
+export { openTar, type TarOptions } from './tar-source.js';
 export { openZip, type ZipOptions } from './zip-source.js';

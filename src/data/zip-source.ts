@@ -1,11 +1,16 @@
 /** Pictures in a zip archive, stored or deflated, read at random places and checked by their CRC. */
 
-import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { crc32, inflateRawSync } from 'node:zlib';
 import StreamZip from 'node-stream-zip';
 import { messageOf, UserError } from '../errors.js';
-import { PackedStrings, type SharedStrings, sharedFloat64, sharedInt32 } from './packed-strings.js';
+import { GrowingNumbers, GrowingStrings } from './growing-lists.js';
+import { atMostOne, classesText, folderClasses, type LabelKind } from './labels.js';
+import { NameNumbers } from './name-numbers.js';
+import { PackedStrings, type SharedStrings } from './packed-strings.js';
+import { readLines } from './read-lines.js';
+import { ShardFiles } from './shard-files.js';
 import type { ImageSource } from './source.js';
 
 /** What the original takes for a picture inside a zip. */
@@ -25,18 +30,19 @@ export interface SharedZip {
   classes: readonly string[];
   /** where the local header of each entry begins */
   offsets: Float64Array;
-  sizes: Float64Array;
-  packedSizes: Float64Array;
+  sizes: Uint32Array;
+  packedSizes: Uint32Array;
   checksums: Int32Array;
-  methods: Int32Array;
+  methods: Uint8Array;
 }
 
 class ZipSource implements ImageSource {
   private readonly names: PackedStrings;
-  private file: number | undefined;
+  private readonly file: ShardFiles;
 
   constructor(private readonly shared: SharedZip) {
     this.names = new PackedStrings(shared.names);
+    this.file = new ShardFiles([shared.path]);
   }
 
   get length(): number {
@@ -47,13 +53,24 @@ class ZipSource implements ImageSource {
     return this.shared.classes;
   }
 
+  get labelKind(): LabelKind {
+    return this.classes.length > 0 ? 'single' : 'none';
+  }
+
   get description(): string {
-    const labels = this.classes.length > 0 ? `with ${this.classes.length} classes` : 'without labels';
-    return `zip archive ${basename(this.shared.path)} ${labels}`;
+    return `zip archive ${basename(this.shared.path)} ${classesText(this.classes.length)}`;
+  }
+
+  get chunks(): readonly number[] {
+    return [this.length];
   }
 
   label(index: number): number {
     return this.shared.labels[index];
+  }
+
+  labels(index: number): readonly number[] {
+    return atMostOne(this.label(index));
   }
 
   key(index: number): string {
@@ -64,13 +81,15 @@ class ZipSource implements ImageSource {
     const { shared } = this;
     const size = shared.sizes[index];
     const packedSize = shared.packedSizes[index];
-    if (size > MAX_ENTRY || packedSize > MAX_ENTRY) throw new Error(`an entry of ${size} bytes`);
+    if (size > MAX_ENTRY || packedSize > MAX_ENTRY)
+      throw new Error(`an entry of more than ${MAX_ENTRY} bytes`);
     // The local name and extra field may be longer than the directory says: guess, and read again if so.
-    let bytes = this.readAt(shared.offsets[index], LOCAL_HEADER + 512 + packedSize);
+    let bytes = this.file.readAt(0, shared.offsets[index], LOCAL_HEADER + 512 + packedSize);
     if (bytes.length < LOCAL_HEADER || bytes.readUInt32LE(0) !== 0x04034b50)
       throw new Error('broken zip entry (no local header)');
     const start = LOCAL_HEADER + bytes.readUInt16LE(26) + bytes.readUInt16LE(28);
-    if (bytes.length < start + packedSize) bytes = this.readAt(shared.offsets[index], start + packedSize);
+    if (bytes.length < start + packedSize)
+      bytes = this.file.readAt(0, shared.offsets[index], start + packedSize);
     if (bytes.length < start + packedSize) throw new Error('the zip archive ends inside the entry');
     const content = unpack(bytes.subarray(start, start + packedSize), shared.methods[index], size);
     if (content.length !== size) throw new Error(`broken zip entry (${content.length} of ${size} bytes)`);
@@ -78,25 +97,12 @@ class ZipSource implements ImageSource {
     return content;
   }
 
-  private readAt(offset: number, length: number): Buffer {
-    this.file ??= openSync(this.shared.path, 'r');
-    const bytes = Buffer.allocUnsafe(length);
-    let read = 0;
-    while (read < length) {
-      const n = readSync(this.file, bytes, read, length - read, offset + read);
-      if (n === 0) break;
-      read += n;
-    }
-    return bytes.subarray(0, read);
-  }
-
   share(): SharedZip {
     return this.shared;
   }
 
   close(): void {
-    if (this.file !== undefined) closeSync(this.file);
-    this.file = undefined;
+    this.file.close();
   }
 }
 
@@ -119,6 +125,8 @@ export interface ZipOptions {
   map?: string;
   /** false: no labels, even where there is a map */
   labels?: boolean;
+  /** the classes of the training set, where folders are the classes */
+  classes?: readonly string[];
 }
 
 /**
@@ -127,49 +135,70 @@ export interface ZipOptions {
  */
 export async function openZip(path: string, options: ZipOptions = {}): Promise<ImageSource> {
   const mapped = options.map === undefined ? undefined : readMap(options.map);
-  const entries = (await readDirectory(path)).filter(
-    (entry) => isPicture(entry) && (mapped === undefined || mapped.has(entry.name)),
-  );
-  if (entries.length === 0)
+  const names = new GrowingStrings();
+  const labels = new GrowingNumbers(Int32Array);
+  const offsets = new GrowingNumbers(Float64Array);
+  const sizes = new GrowingNumbers(Uint32Array);
+  const packedSizes = new GrowingNumbers(Uint32Array);
+  const checksums = new GrowingNumbers(Int32Array);
+  const methods = new GrowingNumbers(Uint8Array);
+  await readDirectory(path, (entry) => {
+    const label = mapped?.get(entry.name);
+    if (!isPicture(entry) || (mapped !== undefined && label === undefined)) return;
+    names.push(entry.name);
+    labels.push(label ?? -1);
+    offsets.push(entry.offset);
+    sizes.push(Math.min(entry.size, MAX_ENTRY + 1));
+    packedSizes.push(Math.min(entry.compressedSize, MAX_ENTRY + 1));
+    checksums.push(entry.crc);
+    methods.push(entry.method < 256 ? entry.method : 255);
+  });
+  if (names.length === 0)
     throw new UserError(
       'data',
       `no pictures found in ${path}. Expected entries ending in ${ZIP_EXTENSIONS.join(' ')}` +
         `${options.map === undefined ? '' : `, under the names that ${options.map} lists`}.`,
     );
-  const names = entries.map((entry) => entry.name);
-  const { labels, classes } =
+  const packed = names.finish();
+  const own = labels.finish();
+  const labelling =
     options.labels === false
-      ? { labels: names.map(() => -1), classes: [] }
-      : mapped
-        ? mapLabels(names, mapped)
-        : folderLabels(names);
+      ? { labels: own.fill(-1), classes: [] }
+      : mapped === undefined
+        ? folderClasses(packed, { least: 1, place: path, ...options })
+        : { labels: own, classes: mapClasses(packed, own, mapped.most) };
   return new ZipSource({
     kind: 'zip',
     path,
-    names: PackedStrings.from(names).shared,
-    labels: sharedInt32(labels),
-    classes,
-    offsets: sharedFloat64(entries.map((entry) => entry.offset)),
-    sizes: sharedFloat64(entries.map((entry) => entry.size)),
-    packedSizes: sharedFloat64(entries.map((entry) => entry.compressedSize)),
-    checksums: sharedInt32(entries.map((entry) => entry.crc)),
-    methods: sharedInt32(entries.map((entry) => entry.method)),
+    names: packed.shared,
+    ...labelling,
+    offsets: offsets.finish(),
+    sizes: sizes.finish(),
+    packedSizes: packedSizes.finish(),
+    checksums: checksums.finish(),
+    methods: methods.finish(),
   });
 }
 
-async function readDirectory(path: string): Promise<StreamZip.ZipEntry[]> {
+/** Gives every entry of the directory in turn; none is kept. */
+async function readDirectory(path: string, visit: (entry: StreamZip.ZipEntry) => void): Promise<void> {
   if (!existsSync(path)) throw new UserError('data', `the zip archive ${path} does not exist.`);
-  // Names are only ever compared, never used as paths, so odd ones need not end everything.
-  const zip = new StreamZip.async({ file: path, skipEntryNameValidation: true });
-  try {
-    return Object.values(await zip.entries());
-  } catch (error) {
-    throw new UserError('data', `${path} cannot be read as a zip archive (${messageOf(error)}).`, {
-      cause: error,
-    });
-  } finally {
-    await zip.close().catch(() => undefined); // nothing to close where opening failed
-  }
+  await new Promise<void>((resolve, reject) => {
+    // Names are only ever compared, never used as paths, so odd ones need not end everything.
+    const zip = new StreamZip({ file: path, skipEntryNameValidation: true, storeEntries: false });
+    const end = (finish: () => void) => zip.close(() => finish());
+    zip.on('entry', visit);
+    zip.on('ready', () => end(resolve));
+    zip.on('error', (error: unknown) =>
+      end(() =>
+        reject(
+          new UserError('data', `${path} cannot be read as a zip archive (${messageOf(error)}).`, {
+            cause: error,
+          }),
+        ),
+      ),
+    );
+  });
 }
 
 function isPicture(entry: StreamZip.ZipEntry): boolean {
@@ -180,54 +209,46 @@ function isPicture(entry: StreamZip.ZipEntry): boolean {
   return ZIP_EXTENSIONS.some((extension) => lower.endsWith(extension));
 }
 
-function readMap(path: string): Map<string, number> {
+interface ZipMap {
+  get(name: string): number | undefined;
+  /** the largest label */
+  most: number;
+}
+
+function readMap(path: string): ZipMap {
   if (!existsSync(path)) throw new UserError('data', `the map of the zip archive, ${path}, does not exist.`);
-  const map = new Map<string, number>();
-  readFileSync(path, 'utf8')
-    .split('\n')
-    .forEach((line, i) => {
-      if (line.trim() === '') return;
-      const [place, label] = line.trim().split('\t').filter(Boolean);
-      const at = place.indexOf('@');
-      const name = place.slice(at + 1).replace(/^\//, '');
-      const number = Number(label);
-      if (at < 0 || name === '' || label === undefined || !Number.isInteger(number) || number < 0)
-        throw new UserError(
-          'data',
-          `${path} line ${i + 1}: expected 'archive.zip@path/in/zip<tab>label', received '${line.slice(0, 80)}'.`,
-        );
-      map.set(name, number);
-    });
-  return map;
+  const numbers = new NameNumbers();
+  let most = -1;
+  readLines(path, (bytes, line) => {
+    const text = bytes.toString().trim();
+    if (text === '') return;
+    const [place, label = ''] = text.split('\t').filter(Boolean);
+    const at = place.indexOf('@');
+    const name = place.slice(at + 1).replace(/^\//, '');
+    const number = Number(label.trim() === '' ? Number.NaN : label);
+    if (at < 0 || name === '' || !Number.isInteger(number) || number < 0 || number >= 1e6)
+      throw new UserError(
+        'data',
+        `${path} line ${line}: expected 'archive.zip@path/in/zip<tab>label', received '${text.slice(0, 80)}'.`,
+      );
+    numbers.add(name, number);
+    most = Math.max(most, number);
+  });
+  return { get: (name) => numbers.get(name), most };
 }
 
 /** Class names are the folders of the archive where each label has its own, else the numbers. */
-function mapLabels(names: readonly string[], map: ReadonlyMap<string, number>) {
-  const labels = names.map((name) => map.get(name) ?? -1);
-  let count = 0;
-  for (const label of map.values()) count = Math.max(count, label + 1);
-  const classes = Array.from({ length: count }, (_, i) => String(i));
-  const folderOf = (name: string) =>
-    name
-      .slice(0, Math.max(name.lastIndexOf('/'), 0))
-      .split('/')
-      .at(-1) ?? '';
+function mapClasses(names: PackedStrings, labels: Int32Array, most: number): string[] {
+  const classes = Array.from({ length: most + 1 }, (_, i) => String(i));
   const owner = new Map<string, number>();
   const named = new Map<number, string>();
   for (let i = 0; i < names.length; i++) {
-    const folder = folderOf(names[i]);
-    if (folder === '' || (owner.get(folder) ?? labels[i]) !== labels[i]) return { labels, classes };
-    if ((named.get(labels[i]) ?? folder) !== folder) return { labels, classes };
-    owner.set(folder, labels[i]);
-    named.set(labels[i], folder);
+    const folder = names.at(i).split('/').at(-2) ?? '';
+    const label = labels[i];
+    if (folder === '' || (owner.get(folder) ?? label) !== label) return classes;
+    if ((named.get(label) ?? folder) !== folder) return classes;
+    owner.set(folder, label);
+    named.set(label, folder);
   }
-  return { labels, classes: classes.map((number, i) => named.get(i) ?? number) };
-}
-
-function folderLabels(names: readonly string[]) {
-  if (!names.every((name) => name.includes('/'))) return { labels: names.map(() => -1), classes: [] };
-  const top = (name: string) => name.slice(0, name.indexOf('/'));
-  const classes = [...new Set(names.map(top))].sort();
-  const numbers = new Map(classes.map((name, number) => [name, number]));
-  return { labels: names.map((name) => numbers.get(top(name)) ?? -1), classes };
+  return classes.map((number, i) => named.get(i) ?? number);
 }

@@ -15,7 +15,7 @@ export async function measureFacts(source: ImageSource): Promise<TrainFacts> {
   const device = gpuCount > 0 ? 'cuda' : 'cpu';
   return {
     images: source.length,
-    labelled: source.classes.length > 0,
+    labelled: source.labelKind === 'single',
     medianSize: await medianSide(source),
     cores,
     memory: totalmem(),

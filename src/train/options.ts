@@ -109,11 +109,23 @@ const machine = heading('Machine');
 export const trainOptions = z.strictObject({
   data_path: data.own(
     text().optional(),
-    'Folder of pictures (class sub-folders or flat), or of train.zip with train_map.txt',
+    'Pictures: a folder of them (class sub-folders or flat), or of zips, TSVs, tar shards or lists; docs/data.md names all layouts',
   ),
-  dataset: data.fixed('dataset', text(), 'Name of the data set; decides the layout for some names'),
-  zip_mode: data.fixed('zip_mode', bool(), 'Read train.zip and train_map.txt in --data_path'),
-  tsv_mode: data.fixed('tsv_mode', bool(), 'Read the TSV layout in --data_path'),
+  dataset: data.fixed(
+    'dataset',
+    text(),
+    'Name of the data set; webvision1, openimages_v4 and imagenet22k ask for their layouts',
+  ),
+  zip_mode: data.fixed(
+    'zip_mode',
+    bool(),
+    'Read train.zip and train_map.txt in --data_path (found out if not given)',
+  ),
+  tsv_mode: data.fixed(
+    'tsv_mode',
+    bool(),
+    'Read train.tsv or train/*.tsv in --data_path (found out if not given)',
+  ),
   sampler: data.fixed('sampler', z.enum(['distributed', 'chunk']), 'Order of the pictures'),
   num_workers: data.auto('num_workers', count(), 'Threads that decode and crop, for each process'),
 

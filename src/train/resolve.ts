@@ -52,7 +52,7 @@ class Resolver {
     if (options.knn_every > 0 && !facts.labelled)
       throw new UserError(
         'data',
-        `--knn_every needs classes, but the pictures in ${dataPath} have none; put them into one folder a class or leave it out.`,
+        `--knn_every needs classes, but the pictures in ${dataPath} do not have one each; put them into one folder a class or leave it out.`,
       );
 
     const worldSize = facts.worldSize ?? 1;

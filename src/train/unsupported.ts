@@ -12,16 +12,6 @@ interface Missing {
 
 const MISSING: readonly Missing[] = [
   {
-    asked: ({ tsv_mode }) => tsv_mode,
-    flag: () => '--tsv_mode True',
-    instead: 'Use a folder of pictures, or --zip_mode True.',
-  },
-  {
-    asked: ({ dataset }) => dataset.includes('webvision1') || dataset.includes('openimages_v4'),
-    flag: ({ dataset }) => `--dataset ${dataset}`,
-    instead: 'Use a folder of pictures, or --zip_mode True.',
-  },
-  {
     asked: ({ sampler }) => sampler !== 'distributed',
     flag: ({ sampler }) => `--sampler ${sampler}`,
     instead: 'Use --sampler distributed.',

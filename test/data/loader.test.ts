@@ -158,7 +158,7 @@ describe('the crop loader', () => {
     const source = await openImages(await writePictures(4));
     // What arrives in the worker is no source at all.
     const odd = new Proxy(source, {
-      get: (target, name) => (name === 'share' ? () => ({ kind: 'folder' }) : Reflect.get(target, name)),
+      get: (target, name) => (name === 'share' ? () => ({ kind: 'files' }) : Reflect.get(target, name)),
     });
     const loader = new CropLoader({ source: odd, plan, seed: 5, batchSize: 4, workers: 2 });
     await expect(loader.batches(0).next()).rejects.toThrow(/data worker \d of 2 died/);

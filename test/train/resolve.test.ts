@@ -227,11 +227,9 @@ describe('impossible settings', () => {
     ['--data_path d --lr 0', '--lr: expected more than 0 but received 0.'],
     ['--data_path d --epochs 0', '--epochs: expected at least 1'],
     ['--data_path d MODEL.SPEC.WINDOW_SIZE 14', 'without MODEL.NAME'],
-    ['--data_path d --tsv_mode True', '--tsv_mode True is not supported yet'],
     ['--data_path d --aug-opt deit_aug', '--aug_opt deit_aug is not supported yet'],
     ['--data_path d --use_mixup', '--use_mixup True is not supported yet'],
     ['--data_path d --sampler chunk', '--sampler chunk is not supported yet'],
-    ['--data_path d --dataset webvision1', 'not supported yet'],
     ['--data_path d --dist_url tcp://x', 'not supported yet'],
   ])('%s', (line, message) => {
     expect(refusal(line)).toContain(message);
