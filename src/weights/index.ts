@@ -1,6 +1,7 @@
 /** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
 
-export { NpyFile, npyHeader, readNpy, writeNpy } from './npy.js';
+export { NpyFile, type NpyHead, npyHeader, outlineNpy, readNpy, writeNpy } from './npy.js';
+export { outlineNpz, readNpz, writeNpz } from './npz.js';
 export { outlinePth, type PthOutline, readPth } from './pth.js';
 export { writePth } from './pth-write.js';
 export {

@@ -3,9 +3,10 @@
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.js';
 import { writeAtomic } from '../files.js';
-import { bytesOf, type DType, fromBuffer, noGrad, scope, type Tensor } from '../torch/index.js';
+import { bytesOf, type DType, fromBuffer, type Tensor } from '../torch/index.js';
 import { RandomFile } from './archive.js';
 import { type ForeignDType, foreign, widen } from './foreign-dtypes.js';
+import { elementsOf } from './pieces.js';
 import { type StoredDType, storedBytes, TensorOutline } from './storage.js';
 
 const DTYPES: Readonly<Record<string, StoredDType>> = {
@@ -206,27 +207,6 @@ export function writeSafetensors(
   writeAtomic(path, (append) => {
     append(new Uint8Array(prefix.buffer));
     append(padded);
-    for (const [, value] of ordered) for (const piece of elements(value)) append(piece);
+    for (const [, value] of ordered) for (const piece of elementsOf(value)) append(piece);
   });
-}
-
-/** Elements that are copied at a time. */
-const PIECE = 1 << 24;
-
-/** The elements in row-major order, piece by piece. */
-function* elements(value: Tensor): Generator<Uint8Array> {
-  const { numel } = value;
-  if (numel <= PIECE) {
-    yield scope(() => noGrad(() => value.detach().to({ device: 'cpu' }).bytes()));
-    return;
-  }
-  const row = noGrad(() => value.detach().reshape([numel])).keep();
-  try {
-    for (let start = 0; start < numel; start += PIECE) {
-      const count = Math.min(PIECE, numel - start);
-      yield scope(() => noGrad(() => row.narrow(0, start, count).to({ device: 'cpu' }).bytes()));
-    }
-  } finally {
-    row.dispose();
-  }
 }
