@@ -36,6 +36,7 @@ const CHOICES: readonly Choice[] = [
   { name: 'graph/deit_dense' },
   { name: 'graph/swin_dense' },
   { name: 'knn/c10' },
+  { name: 'linear/c10' },
   { name: 'loss/ddino_5crops' },
   { name: 'loss/dino_2crops' },
   { name: 'loss/dino_6crops' },

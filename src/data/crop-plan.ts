@@ -40,6 +40,8 @@ export interface CropPlan {
   /** probability of a mirrored crop */
   flip: number;
   photometric: PhotometricPolicy;
+  /** how boxes are resized; default bicubic */
+  filter?: 'bilinear' | 'bicubic';
 }
 
 /** One centre crop a picture: the shorter side is resized to `resize`, then `size` x `size` pixels are kept. */
@@ -58,6 +60,17 @@ export const DINO_PHOTOMETRIC: PhotometricPolicy = {
   gray: 0.2,
   blurRadius: [0.1, 2],
 };
+
+/** One crop a picture of random place and size, mirrored half of the time, in its own colours: torchvision's default. */
+export function classifierPlan(size: number): CropPlan {
+  return {
+    groups: [{ size, views: 1, scale: [0.08, 1], blur: [0], solarize: [0], role: 'global' }],
+    ratio: [3 / 4, 4 / 3],
+    flip: 0.5,
+    photometric: { ...DINO_PHOTOMETRIC, jitter: 0, gray: 0 },
+    filter: 'bilinear',
+  };
+}
 
 export interface DinoPlanOptions {
   globalSize?: number;

@@ -1,8 +1,8 @@
-/** Batches of centre crops, in order, for features and evaluations. */
+/** Batches of one crop a picture, in order, for features and evaluations. */
 
 import { fromBuffer, type Tensor } from '../torch/index.js';
 import { BatchEngine, type EngineOptions, type FilledSlot, type LoaderStats } from './batch-engine.js';
-import { type CropPlan, DINO_PHOTOMETRIC, type EvaluationPlan } from './crop-plan.js';
+import { classifierPlan, type EvaluationPlan } from './crop-plan.js';
 import type { BadImage } from './producer.js';
 import { iterationsPerEpoch } from './sampler.js';
 
@@ -11,6 +11,11 @@ export interface EvaluationLoaderOptions extends EngineOptions {
   plan?: EvaluationPlan;
   /** the pictures wanted, in this order; default all */
   indices?: Uint32Array;
+  /**
+   * Random crops of the plan's size in place of the centre ones, as a classifier is trained on; what they are follows
+   * from seed, epoch and picture, and another picture takes the place of an unreadable one.
+   */
+  random?: { seed: number; epoch: number };
 }
 
 /** Valid until the next batch is asked for. Unreadable pictures are left out, so a batch may be short. */
@@ -29,13 +34,19 @@ export class EvaluationLoader {
   private readonly engine: BatchEngine;
   private readonly order: Uint32Array;
   private readonly size: number;
+  private readonly epoch: number;
 
   constructor(options: EvaluationLoaderOptions) {
-    const { source, batchSize, plan = { resize: 256, size: 224 } } = options;
+    const { source, batchSize, plan = { resize: 256, size: 224 }, random } = options;
     this.size = plan.size;
     this.order = options.indices ?? Uint32Array.from({ length: source.length }, (_, i) => i);
     this.iterations = iterationsPerEpoch(this.order.length, batchSize, true);
-    this.engine = new BatchEngine(options, { plan: memoryPlan(plan.size), evaluation: plan, seed: 0 });
+    this.epoch = random?.epoch ?? 0;
+    this.engine = new BatchEngine(options, {
+      plan: classifierPlan(plan.size), // the memory of a batch is that of one view, whatever is in it
+      ...(random === undefined && { evaluation: plan }),
+      seed: random?.seed ?? 0,
+    });
   }
 
   get stats(): Readonly<LoaderStats> {
@@ -47,7 +58,7 @@ export class EvaluationLoader {
   }
 
   async *batches(): AsyncGenerator<EvaluationBatch, void, void> {
-    for await (const filled of this.engine.run(this.order, 0, 0, this.iterations)) {
+    for await (const filled of this.engine.run(this.order, this.epoch, 0, this.iterations)) {
       const { views, iteration } = filled;
       const count = this.closeGaps(filled);
       if (count === 0) continue;
@@ -93,14 +104,4 @@ export class EvaluationLoader {
     }
     return count;
   }
-}
-
-/** The memory of an evaluation batch is that of one view. */
-function memoryPlan(size: number): CropPlan {
-  return {
-    groups: [{ size, views: 1, scale: [1, 1], blur: [0], solarize: [0], role: 'global' }],
-    ratio: [1, 1],
-    flip: 0,
-    photometric: DINO_PHOTOMETRIC,
-  };
 }

@@ -4,8 +4,14 @@ import { type Box, roundHalfEven } from './crop-draws.js';
 import type { EvaluationPlan } from './crop-plan.js';
 import { FILTER, type ResampleJob } from './native-image.js';
 
-/** torchvision's resized_crop (bicubic), optionally mirrored. */
-export function cropJob(box: Box, size: number, flip: boolean, offset: number): ResampleJob {
+/** torchvision's resized_crop, optionally mirrored. */
+export function cropJob(
+  box: Box,
+  size: number,
+  flip: boolean,
+  offset: number,
+  filter: keyof typeof FILTER = 'bicubic',
+): ResampleJob {
   return {
     ...box,
     fullWidth: size,
@@ -15,7 +21,7 @@ export function cropJob(box: Box, size: number, flip: boolean, offset: number): 
     windowWidth: size,
     windowHeight: size,
     flip,
-    filter: FILTER.bicubic,
+    filter: FILTER[filter],
     offset,
   };
 }

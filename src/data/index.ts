@@ -14,6 +14,7 @@ export {
   type CropGroup,
   type CropPlan,
   checkPlan,
+  classifierPlan,
   DINO_PHOTOMETRIC,
   type DinoPlanOptions,
   dinoPlan,

@@ -171,7 +171,7 @@ export class Producer {
         const place = view * batchSize + row;
         drawPhotometric(random, plan, group, view, draws, place);
         const offset = cropsOffset + place * cropBytes;
-        writeJob(jobs, job, cropJob(box, group.size, flip, offset));
+        writeJob(jobs, job, cropJob(box, group.size, flip, offset, plan.filter));
         if (colours) {
           const square = { offset, width: group.size, height: group.size };
           writeColours(colours, job, square, changesOf(draws, place));

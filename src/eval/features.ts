@@ -12,14 +12,18 @@ import { UserError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import {
   autocast,
-  cat,
   type Device,
   type DType,
+  empty,
   inferenceMode,
   scope,
   type Tensor,
   tensor,
 } from '../torch/index.js';
+import { freeze } from './frozen.js';
+
+/** The backbone's output, or what its last blocks say, side by side. */
+export type FeatureKind = 'pooled' | { blocks: number; avgpoolPatchTokens: boolean };
 
 export interface FeatureOptions {
   plan: EvaluationPlan;
@@ -27,15 +31,31 @@ export interface FeatureOptions {
   workers: number;
   device: Device;
   precision?: DType;
-  /** the pictures wanted; default all */
+  /** the pictures wanted, in this order; default all */
   indices?: Uint32Array;
   cache?: PixelCache;
+  /** default 'pooled' */
+  kind?: FeatureKind;
+  /** default true: divided by their length */
+  unitLength?: boolean;
+  /** random crops in place of the centre ones, see `EvaluationLoader` */
+  random?: { seed: number; epoch: number };
   /** called after each batch with the pictures done so far */
   onProgress?: (done: number) => void;
 }
 
+/** The rows of one batch; valid until the next one is asked for. */
+export interface FeatureBatch {
+  /** float32 [n, D], on the device that computed */
+  features: Tensor;
+  /** [n] -1 = no label */
+  labels: Int32Array;
+  /** [n] which picture each row is of; unreadable ones are missing */
+  indices: Int32Array;
+}
+
 export interface FeatureTable {
-  /** float32 [n, D], of unit length, on the CPU */
+  /** float32 [n, D], on the CPU */
   features: Tensor;
   /** int64 [n]; -1 = no label */
   labels: Tensor;
@@ -50,27 +70,50 @@ export function evaluationPlan(size: number): EvaluationPlan {
   return { resize: Math.round((size * 8) / 7), size };
 }
 
-/** Pooled features of all pictures of `source`. The backbone's mode is put back afterwards. */
+/** Features of the pictures of `source`. The modes of the backbone's parts are put back afterwards. */
 export async function extractFeatures(
   backbone: Backbone,
   source: ImageSource,
   options: FeatureOptions,
 ): Promise<FeatureTable> {
-  return extract(source, options, backbone, (x) => backbone.forwardFeatures(x).pooled);
+  return collect(featureBatches(backbone, source, options), source, options.indices?.length);
 }
 
 /** The pixels themselves as features: what a network has to beat. */
 export async function extractPixels(source: ImageSource, options: FeatureOptions): Promise<FeatureTable> {
-  return extract(source, options, undefined, (x) => x.reshape([x.shape[0], -1]));
+  return collect(
+    describeBatches(source, options, (x) => x.reshape([x.shape[0], -1])),
+    source,
+    options.indices?.length,
+  );
 }
 
-async function extract(
+/** Features batch by batch; nothing is kept. The generator's result is the number of unreadable pictures. */
+export async function* featureBatches(
+  backbone: Backbone,
   source: ImageSource,
   options: FeatureOptions,
-  backbone: Backbone | undefined,
+): AsyncGenerator<FeatureBatch, number, void> {
+  const { kind = 'pooled' } = options;
+  const describe =
+    kind === 'pooled'
+      ? (x: Tensor) => backbone.forwardFeatures(x).pooled
+      : (x: Tensor) => backbone.blockFeatures(x, kind.blocks, kind);
+  const restore = freeze(backbone);
+  try {
+    return yield* describeBatches(source, options, describe);
+  } finally {
+    restore();
+  }
+}
+
+async function* describeBatches(
+  source: ImageSource,
+  options: FeatureOptions,
   describe: (x: Tensor) => Tensor,
-): Promise<FeatureTable> {
-  const { plan, batchSize, workers, device, precision = 'float32', indices, cache, onProgress } = options;
+): AsyncGenerator<FeatureBatch, number, void> {
+  const { plan, batchSize, workers, device, precision = 'float32', indices, cache, random } = options;
+  const { unitLength = true, onProgress } = options;
   const loader = new EvaluationLoader({
     source,
     batchSize,
@@ -78,45 +121,77 @@ async function extract(
     plan,
     ...(indices !== undefined && { indices }),
     ...(cache !== undefined && { cache }),
+    ...(random !== undefined && { random }),
   });
-  const wasTraining = backbone?.training ?? false;
-  backbone?.eval();
-  const rows: Tensor[] = [];
-  const kept: number[] = [];
-  const labels: number[] = [];
+  let done = 0;
   try {
     for await (const batch of loader.batches()) {
-      rows.push(
-        inferenceMode(() =>
-          scope(() => {
-            const x = normalise(toPlanes(batch.pixels, device));
-            const run = () => describe(x).to({ dtype: 'float32' });
-            const found = precision === 'float32' ? run() : autocast({ device, dtype: precision }, run);
-            const length = found.square().sum([1], true).sqrt().clampMin(1e-12);
-            return found.div(length).to({ device: 'cpu' });
-          }),
-        ).keep(),
-      );
-      kept.push(...batch.indices);
-      labels.push(...batch.labels);
-      onProgress?.(kept.length);
+      const features = inferenceMode(() =>
+        scope(() => {
+          const x = normalise(toPlanes(batch.pixels, device));
+          const run = () => describe(x).to({ dtype: 'float32' });
+          const found = precision === 'float32' ? run() : autocast({ device, dtype: precision }, run);
+          return unitLength ? found.div(lengths(found)) : found;
+        }),
+      ).keep();
+      try {
+        done += batch.indices.length;
+        yield { features, labels: batch.labels, indices: batch.indices };
+      } finally {
+        features.dispose();
+      }
+      onProgress?.(done);
       await new Promise(setImmediate); // signals and other work get their turn
     }
-    if (rows.length === 0)
+    return loader.badImages.size;
+  } finally {
+    await loader.close();
+  }
+}
+
+/** x: [n, D] -> [n, 1] lengths of the rows, never 0. */
+export function lengths(x: Tensor): Tensor {
+  return scope(() => x.square().sum([1], true).sqrt().clampMin(1e-12));
+}
+
+/** All rows in one table that is as large as it will be from the start. */
+async function collect(
+  batches: AsyncGenerator<FeatureBatch, number, void>,
+  source: ImageSource,
+  most: number = source.length,
+): Promise<FeatureTable> {
+  const kept: number[] = [];
+  const labels: number[] = [];
+  let table: Tensor | undefined;
+  try {
+    let next = await batches.next();
+    for (; next.done !== true; next = await batches.next()) {
+      const { features, labels: own, indices } = next.value;
+      table ??= inferenceMode(() => empty([most, features.shape[1]])).keep();
+      const start = kept.length;
+      const target = table;
+      inferenceMode(() =>
+        scope(() => {
+          target.narrow(0, start, indices.length).copy_(features);
+        }),
+      );
+      kept.push(...indices);
+      labels.push(...own);
+    }
+    if (table === undefined)
       throw new UserError(
         'data',
         `none of the ${source.length} pictures of ${source.description} can be read.`,
       );
-    const features = inferenceMode(() => cat(rows)).keep();
+    const whole = table;
     return {
-      features,
+      features: inferenceMode(() => whole.narrow(0, 0, kept.length)).keep(),
       labels: tensor(BigInt64Array.from(labels, BigInt)).keep(),
       indices: Int32Array.from(kept),
-      skipped: loader.badImages.size,
+      skipped: next.value,
     };
   } finally {
-    for (const row of rows) row.dispose();
-    if (wasTraining) backbone?.train();
-    await loader.close();
+    await batches.return(0);
+    table?.dispose();
   }
 }

@@ -9,6 +9,7 @@ import { runDataset } from './dataset.js';
 import { runAugErase } from './erasing.js';
 import { runGraph } from './graph.js';
 import { runKnn } from './knn.js';
+import { runLinear } from './linear.js';
 import { runLoss } from './loss.js';
 import { runSchedule } from './schedule.js';
 import { runTrajectory } from './trajectory.js';
@@ -28,6 +29,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   dataset: runDataset,
   graph: runGraph,
   knn: runKnn,
+  linear: runLinear,
   loss: runLoss,
   schedule: runSchedule,
   trajectory: runTrajectory,
