@@ -78,6 +78,7 @@ baddbmm
 t
 linalgSvdvals = linalg_svdvals
 linalgEigvalsh = linalg_eigvalsh
+linalgQr = linalg_qr
 eq = eq.Tensor
 ne = ne.Tensor
 lt = lt.Tensor

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { type Backbone, buildBackbone } from '../models/index.js';
+import type { Module } from '../nn/index.js';
 import { inferenceMode, scope, type Tensor } from '../torch/index.js';
 import {
   type Check,
@@ -26,7 +27,7 @@ const compareSchema = z.record(
   z.object({ atol: z.number().optional(), exact: z.boolean().optional() }),
 );
 
-interface StateRow {
+export interface StateRow {
   name: string;
   shape: number[];
   dtype: string;
@@ -129,9 +130,10 @@ function compareAttention(
   return found;
 }
 
-function compareState(backbone: Backbone, rows: StateRow[]): Check {
-  const parameters = new Set(backbone.namedParameters().keys());
-  const mine = [...backbone.stateDict()].map(
+/** Names, shapes, kinds and order of a module's tensors against those of the original. */
+export function compareState(module: Module, rows: readonly StateRow[]): Check {
+  const parameters = new Set(module.namedParameters().keys());
+  const mine = [...module.stateDict()].map(
     ([name, value]) => `${name} ${value.dtype} [${value.shape.join(', ')}] ${value.requiresGrad}`,
   );
   const golden = rows.map(

@@ -13,6 +13,7 @@ import { runLinear } from './linear.js';
 import { runLoss } from './loss.js';
 import { runSchedule } from './schedule.js';
 import { runTrajectory } from './trajectory.js';
+import { runVilAttn } from './vil-attn.js';
 
 export { type Check, type GoldenCase, readManifest } from './case.js';
 
@@ -33,6 +34,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   loss: runLoss,
   schedule: runSchedule,
   trajectory: runTrajectory,
+  vil_attn: runVilAttn,
 };
 
 export interface CaseResult {

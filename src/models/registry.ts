@@ -6,11 +6,13 @@ import { cvtFamily } from './cvt/cvt-family.js';
 import type { BackboneRequest, Family, RegistryEntry } from './request.js';
 import { resnetFamily } from './resnet/resnet-family.js';
 import { swinFamily } from './swin/swin-family.js';
+import { vilFamily } from './vil/vil-family.js';
 import { vitFamily } from './vit/vit-family.js';
 
 const REGISTRY: Family = {
   ...swinFamily,
   ...cvtFamily,
+  ...vilFamily,
   ...vitFamily,
   ...resnetFamily,
 };

@@ -82,6 +82,7 @@ const $baddbmm = operator('aten::baddbmm', '', ['self', 'batch1', 'batch2', 'bet
 const $t = operator('aten::t', '', ['self']);
 const $linalgSvdvals = operator('aten::linalg_svdvals', '', ['A', 'driver']);
 const $linalgEigvalsh = operator('aten::linalg_eigvalsh', '', ['self', 'UPLO']);
+const $linalgQr = operator('aten::linalg_qr', '', ['A', 'mode']);
 const $eq = operator('aten::eq', 'Tensor', ['self', 'other']);
 const $ne = operator('aten::ne', 'Tensor', ['self', 'other']);
 const $lt = operator('aten::lt', 'Tensor', ['self', 'other']);
@@ -968,6 +969,11 @@ export class Tensor extends TensorBase {
 /** aten::linalg_svdvals(Tensor A, *, str? driver=None) -> Tensor */
 export function linalgSvdvals(A: TensorBase | Scalar, options: { driver?: string | null } = {}): Tensor {
   return new Tensor(call($linalgSvdvals, A, options.driver) as Handle);
+}
+
+/** aten::linalg_qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R) */
+export function linalgQr(A: TensorBase | Scalar, mode?: string): [Tensor, Tensor] {
+  return pack(call($linalgQr, A, mode) as unknown[], (results) => [new Tensor(results[0] as Handle), new Tensor(results[1] as Handle)]);
 }
 
 /** aten::cat(Tensor[] tensors, int dim=0) -> Tensor */

@@ -213,7 +213,8 @@ describe.each(cases)('%s', (title, request) => {
     noGrad(() =>
       scope(() => {
         const maps = backbone.attentionMaps(pictures(71, 53));
-        if (/^(?:swin|cvt|cls_cvt|vit|deit)/.test(request.arch)) expect(maps.length).toBe(blocks);
+        if (/^(?:swin|cvt|cls_|vil|vision_longformer|vit|deit)/.test(request.arch))
+          expect(maps.length).toBe(blocks);
         if (maps.length === 0) return;
         expect(maps.map(({ block }) => block)).toEqual(widths.map((_, i) => i));
         expect(maps.map(({ stage }) => stage)).toEqual(
@@ -288,8 +289,9 @@ describe.each(cases)('%s', (title, request) => {
 });
 
 function withoutDropout({ spec }: BackboneRequest): Partial<BackboneRequest> {
-  if (spec === undefined || !('DROP_RATE' in spec)) return {};
-  return { spec: { ...spec, DROP_RATE: 0, ATTN_DROP_RATE: 0 } };
+  const rates = Object.keys(spec ?? {}).filter((name) => /^(?:ATTN_)?DROP(?:_RATE)?$/.test(name));
+  if (rates.length === 0) return {};
+  return { spec: { ...spec, ...Object.fromEntries(rates.map((name) => [name, 0])) } };
 }
 
 function allFinite(x: Tensor): boolean {

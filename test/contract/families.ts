@@ -55,6 +55,37 @@ export const VARIANTS: Readonly<Record<string, BackboneRequest>> = {
       INIT: 'xavier',
     },
   },
+  'ViL with two global tokens of their own weights, an exact reach and ECA': {
+    arch: 'vil',
+    spec: {
+      MSVIT: {
+        ARCH: 'l1,h2,d8,n1,g2,p4,f3,a0_l2,h2,d16,n1,g1,f2,a0_l3,h2,d32,n1,g3,f2_l4,h4,d64,n1,s0,g0',
+        SHARE_W: false,
+        SW_EXACT: 1,
+        WITH_SE: 'ECA',
+        SE_MLP_RATIO: 0.25,
+      },
+    },
+    imgSize: 64,
+  },
+  'ViL on a ring with pooled keys, SE, dropout and means, its own chunks only': {
+    arch: 'vision_longformer',
+    spec: {
+      AVG_POOL: true,
+      DROP: 0.1,
+      NORM_EMBED: false,
+      MSVIT: {
+        ARCH: 'l1,h2,d8,n1,g1,p4,f3,a0,r1_l2,h2,d16,n1,g2,f2,a0,r1_l3,h2,d32,n1,g1,f2_l4,h4,d64,n1,g0,f2',
+        SW_EXACT: -1,
+        MODE: -1,
+        POOL_METHOD: 'mean',
+        WITH_SE: 'SE',
+        SE_MLP_RATIO: 0.25,
+        SE_MLP_BALANCE: true,
+      },
+    },
+    imgSize: 64,
+  },
   'plain transformer with small patches': {
     arch: 'vit',
     spec: { DIM_EMBED: 12, DEPTH: 2, NUM_HEADS: 2, PATCH_SIZE: 8, DROP_RATE: 0.1, ATTN_DROP_RATE: 0.1 },
@@ -83,6 +114,7 @@ function sideOf(
     const patches = (side: number) => Math.floor(side / Number(spec.PATCH_SIZE ?? 4));
     return (side) => Math.ceil(patches(side) / 2 ** (stages - 1));
   }
+  if (/vil|longformer/.test(arch)) return (side) => Math.floor(side / 32);
   if (/cvt/.test(arch)) {
     const kernels = (spec.PATCH_SIZE as number[] | undefined) ?? [7, 3, 3, 3];
     const strides = (spec.PATCH_STRIDE as number[] | undefined) ?? [4, 2, 2, 2];

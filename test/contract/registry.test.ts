@@ -18,6 +18,8 @@ const PUBLISHED: Readonly<Record<string, number>> = {
   swin_base: 86_743_224,
   swin_large: 194_995_476,
   cvt_tiny: 29_303_616,
+  vil_1281: 23_866_752,
+  vil_2262: 27_569_352,
   deit_tiny: 5_524_416,
   deit_small: 21_665_664,
   vit_base: 85_798_656,
@@ -66,6 +68,11 @@ describe('requests that cannot be met', () => {
       'an unknown field of CvT',
       { arch: 'cvt_tiny', spec: { DEPTHS: [1] } },
       /DEPTHS: cvt_tiny has no such.*'DEPTH'/,
+    ],
+    [
+      'an unknown field of ViL',
+      { arch: 'vil', spec: { MSVIT: { ARK: 'l1' } } },
+      /MODEL\.SPEC\.MSVIT\.ARK: vil has no such field.*'ARCH'/,
     ],
     [
       'an unknown field of a ViT',
