@@ -17,7 +17,7 @@ const NETWORKS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   swin_tiny: { DIM_EMBED: 32, DEPTHS: [2, 2, 2], NUM_HEADS: [1, 2, 4], WINDOW_SIZE: 4 },
   cvt_tiny: { NUM_STAGES: 3, DIM_EMBED: [32, 64, 128], NUM_HEADS: [1, 2, 4], DEPTH: [1, 2, 2] },
   resnet18: { WIDTH: 16 },
-  deit_tiny: { PATCH_SIZE: 8, DIM_EMBED: 96, DEPTH: 6, NUM_HEADS: 3 },
+  deit_tiny: { PATCH_SIZE: 8, EMBED_DIM: 96, DEPTH: 6, NUM_HEADS: 3 },
   // others of the registry as they are made small for tests
   ...Object.fromEntries(
     backboneNames

@@ -143,7 +143,8 @@ export const experimentSchema = z.strictObject({
 
 export type Experiment = z.output<typeof experimentSchema>;
 
-const USED = new Set(['NAME', 'MODEL', 'PRETRAIN']);
+/** What is read; the rest of MODEL is for supervised training too. */
+const USED = new Set(['NAME', 'MODEL.NAME', 'MODEL.SPEC', 'PRETRAIN', 'BASE']);
 
 export interface LoadedExperiment extends LoadedConfig<Experiment> {
   /** The sections and fields that somebody wrote and nothing here reads; to be named once in the log. */
@@ -156,6 +157,10 @@ export function loadExperiment(
   overrides: readonly string[] = [],
 ): LoadedExperiment {
   const loaded = loadConfig(path, { schema: experimentSchema, overrides });
-  const unused = [...new Set([...loaded.origins.keys()].map((dotted) => dotted.split('.')[0]))];
-  return { ...loaded, unused: unused.filter((name) => !USED.has(name) && name !== 'BASE') };
+  const fields = [...loaded.origins.keys()].flatMap((dotted) => {
+    const [section, field] = dotted.split('.');
+    if (section !== 'MODEL') return section;
+    return field === undefined ? [] : `MODEL.${field}`;
+  });
+  return { ...loaded, unused: [...new Set(fields)].filter((name) => !USED.has(name)) };
 }

@@ -88,7 +88,7 @@ export const VARIANTS: Readonly<Record<string, BackboneRequest>> = {
   },
   'plain transformer with small patches': {
     arch: 'vit',
-    spec: { DIM_EMBED: 12, DEPTH: 2, NUM_HEADS: 2, PATCH_SIZE: 8, DROP_RATE: 0.1, ATTN_DROP_RATE: 0.1 },
+    spec: { EMBED_DIM: 12, DEPTH: 2, NUM_HEADS: 2, PATCH_SIZE: 8, DROP_RATE: 0.1, ATTN_DROP_RATE: 0.1 },
     imgSize: 48,
   },
 };

@@ -4,7 +4,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadExperiment } from '../../src/train/experiment.js';
+import { type Backbone, buildBackbone } from '../../src/models/index.js';
+import { withoutInitialisation } from '../../src/nn/index.js';
+import { type LoadedExperiment, loadExperiment } from '../../src/train/experiment.js';
 
 let folder: string;
 beforeAll(() => {
@@ -55,7 +57,40 @@ DEBUG: {DEBUG: false}
     });
     expect(unused).toContain('TRAIN');
     expect(unused).toContain('OUTPUT_DIR');
+    expect(unused).toContain('MODEL.PRETRAINED_LAYERS');
     expect(unused).not.toContain('MODEL');
+    expect(unused).not.toContain('MODEL.SPEC');
+  });
+
+  it("say a CvT as the original's files do, under their older name", () => {
+    write(
+      'base.yaml',
+      `BASE: ['']
+OUTPUT_DIR: 'out/'
+MODEL:
+  NAME: cls_cvt_v4
+  SPEC:
+    INIT: 'trunc_norm'
+    NUM_STAGES: 2
+    RES_STEM: True
+    REL_POS_EMBED: False
+    SHIFT: [False, True]
+    DIM_EMBED: [8, 16]
+    NUM_HEADS: [1, 2]
+    DEPTH: [1, 1]
+    MLP_RATIO: [4.0, 4.0]
+    QKV_BIAS: [True, True]
+    WINDOW_SIZE: [14, 7]
+TRAIN: {LR: 5e-4, CLIP_GRAD_NORM: 5.0, NESTEROV: true, SHUFFLE: true}
+DEBUG: {DEBUG: false}
+`,
+    );
+    const path = write('derived.yaml', `BASE: ['base.yaml']\nMODEL:\n  SPEC:\n    REL_POS_EMBED: True\n`);
+    const { value, unused } = loadExperiment(path);
+    expect(unused).toEqual(['OUTPUT_DIR', 'TRAIN', 'DEBUG']);
+    const names = [...networkOf(value).stateDict().keys()];
+    expect(names).toContain('stage0.0.stem.7.running_mean');
+    expect(names).toContain('stage1.1.layers.0.0.fn.rel_pos_bias_table');
   });
 
   it('take flags in PRETRAIN, checked like flags', () => {
@@ -78,6 +113,12 @@ DEBUG: {DEBUG: false}
   });
 });
 
+/** The network of an experiment at full size, without drawing its weights. */
+function networkOf({ MODEL: model }: LoadedExperiment['value']): Backbone {
+  const spec = structuredClone(model?.SPEC ?? {}) as Record<string, unknown>;
+  return withoutInitialisation(() => buildBackbone({ arch: model?.NAME ?? '', spec }));
+}
+
 describe('our recipes', () => {
   const files = readdirSync('configs', { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.yaml'))
@@ -88,11 +129,45 @@ describe('our recipes', () => {
     expect(files.filter((file) => file.startsWith(join('configs', 'swin')))).toHaveLength(8);
   });
 
-  it.each(files)('%s loads and names a network', (file) => {
+  it('are there for CvT s1 and s3 with windows, positions, masks and stems', () => {
+    expect(files.filter((file) => file.startsWith(join('configs', 'cvt')))).toHaveLength(16);
+  });
+
+  it.each(files)('%s loads and builds a network', (file) => {
     const { value, unused } = loadExperiment(file);
-    expect(value.MODEL?.NAME).toBeTypeOf('string');
+    expect(networkOf(value).parameters().length).toBeGreaterThan(10);
     expect(unused).toEqual([]);
     const window = /window(\d+)/.exec(file)?.[1];
     if (window !== undefined) expect(value.MODEL?.SPEC?.WINDOW_SIZE).toBe(Number(window));
+  });
+
+  it.each([
+    ['swin/swin_tiny_patch4_window14_224.yaml', 27_569_754],
+    ['swin/swin_large_patch4_window7_224.yaml', 194_995_476],
+    ['cvt/s1.yaml', 29_303_616],
+    ['cvt/s1_rpe.yaml', 29_315_108],
+    ['cvt/s1_shift.yaml', 29_303_616],
+  ])('%s builds the published %d parameters', (file, published) => {
+    const { value } = loadExperiment(join('configs', file));
+    const count = networkOf(value)
+      .parameters()
+      .reduce((sum, { numel }) => sum + numel, 0);
+    expect(count).toBe(published);
+  });
+
+  it.each(['s1', 's3'])('%s: variants differ in what their names say, and in nothing else', (name) => {
+    const spec = (variant: string) => loadExperiment(`configs/cvt/${name}${variant}.yaml`).value.MODEL?.SPEC;
+    const w14 = { WINDOW_SIZE: [14, 14, 14, 7] };
+    const shift = { SHIFT: [true, true, true, true] };
+    for (const [variant, fields] of Object.entries({
+      _rpe: { REL_POS_EMBED: true },
+      _shift: shift,
+      _rpe_shift: { REL_POS_EMBED: true, ...shift },
+      _w14: w14,
+      _rpe_w14: { REL_POS_EMBED: true, ...w14 },
+      _stem_w14: { RES_STEM: true, ...w14 },
+      _rpe_stem_w14: { RES_STEM: true, REL_POS_EMBED: true, ...w14 },
+    }))
+      expect(spec(variant)).toEqual({ ...spec(''), ...fields });
   });
 });

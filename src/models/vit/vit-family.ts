@@ -7,11 +7,11 @@ import { VisionTransformer } from './vit.js';
 const size = () => z.number().int().positive();
 const rate = () => z.number().min(0).max(1);
 
-/** MODEL.SPEC of a plain vision transformer. The original has none; the fields are named as those of its others. */
+/** MODEL.SPEC of a plain vision transformer. The original builds them without; its files call the fields so. */
 export const vitSpec = z
   .strictObject({
     PATCH_SIZE: size().default(16),
-    DIM_EMBED: size().default(384),
+    EMBED_DIM: size().default(384),
     DEPTH: size().default(12),
     NUM_HEADS: size().default(6),
     MLP_RATIO: z.number().positive().default(4),
@@ -20,20 +20,20 @@ export const vitSpec = z
     ATTN_DROP_RATE: rate().default(0),
     DROP_PATH_RATE: rate().default(0.1),
   })
-  .superRefine(({ DIM_EMBED: dim, NUM_HEADS: heads }, context) => {
+  .superRefine(({ EMBED_DIM: dim, NUM_HEADS: heads }, context) => {
     if (dim % heads !== 0)
       context.addIssue({
         code: 'custom',
         path: ['NUM_HEADS'],
-        message: `${heads} heads do not divide a width of ${dim} (DIM_EMBED)`,
+        message: `${heads} heads do not divide a width of ${dim} (EMBED_DIM)`,
       });
   });
 
 export type VitSpec = z.output<typeof vitSpec>;
 
-const TINY = { DIM_EMBED: 192, NUM_HEADS: 3 };
-const SMALL = { DIM_EMBED: 384, NUM_HEADS: 6 };
-const BASE = { DIM_EMBED: 768, NUM_HEADS: 12 };
+const TINY = { EMBED_DIM: 192, NUM_HEADS: 3 };
+const SMALL = { EMBED_DIM: 384, NUM_HEADS: 6 };
+const BASE = { EMBED_DIM: 768, NUM_HEADS: 12 };
 
 const EPS = 1e-6;
 
@@ -46,7 +46,7 @@ function entry(sizes: Partial<VitSpec>): RegistryEntry {
       return new VisionTransformer({
         imgSize,
         patchSize: known.PATCH_SIZE,
-        embedDim: known.DIM_EMBED,
+        embedDim: known.EMBED_DIM,
         depth: known.DEPTH,
         numHeads: known.NUM_HEADS,
         mlpRatio: known.MLP_RATIO,
@@ -57,7 +57,7 @@ function entry(sizes: Partial<VitSpec>): RegistryEntry {
         normEps: EPS,
       });
     },
-    miniature: { spec: { DIM_EMBED: 8 * (sizes.NUM_HEADS ?? 6), DEPTH: 4 }, imgSize: 64 },
+    miniature: { spec: { EMBED_DIM: 8 * (sizes.NUM_HEADS ?? 6), DEPTH: 4 }, imgSize: 64 },
   };
 }
 
