@@ -1,4 +1,5 @@
 // The export table of the addon.
+#include "collective.h"
 #include "handles.h"
 #include "image.h"
 
@@ -11,6 +12,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   esvit::InitTensor(env, exports);
   esvit::InitAutograd(env, exports);
   esvit::InitRuntime(env, exports);
+  esvit::InitCollective(env, exports);
   InitImage(env, exports);
   return exports;
 }

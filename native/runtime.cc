@@ -86,6 +86,11 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
 #else
     result.Set("gloo", false);
 #endif
+#ifdef USE_C10D_NCCL
+    result.Set("nccl", true);
+#else
+    result.Set("nccl", false);
+#endif
     return result;
   });
 }

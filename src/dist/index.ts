@@ -1,17 +1,18 @@
 /** The processes of a run, and what they exchange. */
 
-import type { Tensor } from '../torch/index.js';
-
-export interface Collectives {
-  readonly rank: number;
-  readonly worldSize: number;
-  /** Adds up `x` over all processes, in place. */
-  allReduceSum(x: Tensor): void;
-}
-
-/** A run of one process. */
-export const alone: Collectives = {
-  rank: 0,
-  worldSize: 1,
-  allReduceSum() {},
-};
+export { hasCollectives } from './binding.js';
+export {
+  alone,
+  type Collectives,
+  PeerError,
+  ProcessGroup,
+  syncBatchNorm,
+  type Work,
+} from './collectives.js';
+export { type Placement, readPlacement } from './environment.js';
+export { type ExchangeOptions, type ExchangeStats, GradientExchange } from './exchange.js';
+export { describeFailure, type Failure, RunFailure } from './failure.js';
+export { gatherRows, gatherValues, sharedValue } from './gather.js';
+export { hostsOf } from './slurm.js';
+export { Store } from './store.js';
+export { type JoinOptions, World } from './world.js';

@@ -19,7 +19,9 @@ export interface TorchDescription {
   lapack: boolean;
   cudaDevices: number;
   cudnn: boolean;
+  /** collectives that the addon was built with */
   gloo: boolean;
+  nccl: boolean;
 }
 
 export interface SchemaDescription {

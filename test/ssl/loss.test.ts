@@ -1,7 +1,7 @@
 /** The losses against the definition: one pair of views after the other, gradients by autograd. */
 
 import { describe, expect, it } from 'vitest';
-import type { Collectives } from '../../src/dist/index.js';
+import { alone, type Collectives } from '../../src/dist/index.js';
 import {
   type CropGroup,
   type LossOptions,
@@ -281,6 +281,7 @@ describe('centres', () => {
     const sums = parts.map(({ cls }) => cls.sum([0], true));
     const centers = parts.map((part, rank) => {
       const collectives: Collectives = {
+        ...alone,
         rank,
         worldSize: 2,
         allReduceSum(x) {
