@@ -275,13 +275,16 @@ function oneDnnVersion(info: TorchDescription): string {
 }
 
 function collectivesFinding(info: TorchDescription): Finding {
-  const nccl = /USE_NCCL=(?:1|ON)\b/.test(info.config) && info.cudaDevices > 0;
-  const names = [...(info.gloo ? ['gloo'] : []), ...(nccl ? ['nccl'] : [])];
+  const { gloo, nccl } = info;
+  const names = [...(gloo ? ['gloo'] : []), ...(nccl ? ['nccl'] : [])];
   return {
     name: 'collectives',
     status: names.length > 0 ? 'ok' : 'note',
-    text: names.length > 0 ? names.join(', ') : 'none: one process a run',
-    facts: { gloo: info.gloo, nccl },
+    text:
+      names.length > 0
+        ? `${names.join(', ')}: runs of several processes, see esvit launch`
+        : 'none, so a run is one process; libgloo-dev and `npm run setup` bring them (Debian, Ubuntu)',
+    facts: { gloo, nccl },
   };
 }
 
