@@ -31,8 +31,8 @@ export interface Io {
   warn(line: string): void;
   /** A bar on a terminal, else plain lines about every 10 seconds. `total` 0 means unknown. */
   progress(total: number, options: ProgressOptions): Progress;
-  /** The work is done and the answer is no: the process will exit with 1. */
-  fail(): void;
+  /** The work is done and the answer is no: the process will exit with 1, or another code. */
+  fail(code?: number): void;
   readonly isTTY: boolean;
   readonly json: boolean;
   readonly quiet: boolean;

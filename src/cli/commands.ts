@@ -7,6 +7,10 @@ export const commands: CommandTable = {
     summary: 'Pre-train a vision transformer on pictures without labels',
     load: async () => (await import('./train.js')).train,
   },
+  launch: {
+    summary: 'Run a command in several processes, on one machine or many',
+    load: async () => (await import('./launch.js')).launch,
+  },
   'eval-knn': {
     summary: 'Weighted k-NN accuracy of frozen features',
     load: async () => (await import('./eval-knn.js')).evalKnn,

@@ -19,7 +19,7 @@ export class Console implements Io {
   private readonly handlers = new Set<(signal: NodeJS.Signals) => void>();
   private readonly shown = new Set<Progress & { clear(): void }>();
   private interruption: NodeJS.Signals | undefined;
-  private hasFailed = false;
+  private failure = 0;
   private readonly listener = (signal: NodeJS.Signals) => this.interrupt(signal);
 
   constructor(
@@ -68,14 +68,14 @@ export class Console implements Io {
     return () => this.handlers.delete(handler);
   }
 
-  fail(): void {
-    this.hasFailed = true;
+  fail(code = 1): void {
+    this.failure = code;
   }
 
   /** 0, or 1 for a "no", or 130 / 143 once a signal has asked for the end. */
   get exitCode(): number {
     if (this.interruption !== undefined) return 128 + constants.signals[this.interruption];
-    return this.hasFailed ? 1 : 0;
+    return this.failure;
   }
 
   /** Ends all progress and listens to signals no more. */

@@ -77,7 +77,7 @@ function explicit(env: Environment, has: (name: string) => boolean): Placement |
 }
 
 function openMpi(env: Environment, has: (name: string) => boolean): Placement | undefined {
-  need(env, has, 'Open MPI', ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK']);
+  need(has, 'Open MPI', ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK']);
   const worldSize = whole(env, 'OMPI_COMM_WORLD_SIZE', 1);
   if (worldSize === 1) return undefined;
   const localWorldSize = has('OMPI_COMM_WORLD_LOCAL_SIZE') ? whole(env, 'OMPI_COMM_WORLD_LOCAL_SIZE', 1) : 1;
@@ -104,7 +104,7 @@ function openMpi(env: Environment, has: (name: string) => boolean): Placement | 
 
 function slurm(env: Environment, has: (name: string) => boolean): Placement | undefined {
   const tasks = has('SLURM_STEP_NUM_TASKS') ? 'SLURM_STEP_NUM_TASKS' : 'SLURM_NTASKS';
-  need(env, has, 'SLURM', ['SLURM_PROCID', tasks, 'SLURM_LOCALID']);
+  need(has, 'SLURM', ['SLURM_PROCID', tasks, 'SLURM_LOCALID']);
   const worldSize = whole(env, tasks, 1);
   if (worldSize === 1) return undefined;
   const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
@@ -147,12 +147,7 @@ function tasksOfNode(text: string | undefined, node: number): number {
   return counts[node] ?? counts[0] ?? 1;
 }
 
-function need(
-  _env: Environment,
-  has: (name: string) => boolean,
-  launcher: string,
-  names: readonly string[],
-): void {
+function need(has: (name: string) => boolean, launcher: string, names: readonly string[]): void {
   const missing = names.filter((name) => !has(name));
   if (missing.length > 0)
     throw new UserError(
