@@ -1,6 +1,15 @@
 /** Files that are never seen half written: temp file beside the target, fsync, rename, fsync of the folder. */
 
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, UserError } from './errors.js';
 
@@ -22,8 +31,7 @@ export function writeAtomic(path: string, write: (append: (bytes: Uint8Array) =>
     fsyncSync(descriptor);
     closeSync(descriptor);
     descriptor = undefined;
-    renameSync(temporary, path);
-    syncFolder(folder);
+    renameDurably(temporary, path);
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor);
     try {
@@ -39,6 +47,34 @@ export function writeAtomic(path: string, write: (append: (bytes: Uint8Array) =>
 export function writeFileAtomic(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   writeAtomic(path, (append) => append(bytes));
+}
+
+/** Appends `text` and has it on the disk; where that fails, the file is as long as it was. */
+export function appendDurably(path: string, text: string): void {
+  try {
+    const descriptor = openSync(path, 'a');
+    try {
+      const { size } = fstatSync(descriptor);
+      try {
+        const bytes = Buffer.from(text);
+        for (let offset = 0; offset < bytes.byteLength; ) offset += writeSync(descriptor, bytes, offset);
+        fsyncSync(descriptor);
+      } catch (error) {
+        ftruncateSync(descriptor, size);
+        throw error;
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw diskError(path, error);
+  }
+}
+
+/** Renames within one file system, and has it on the disk before it returns. */
+export function renameDurably(from: string, to: string): void {
+  renameSync(from, to);
+  syncFolder(dirname(to));
 }
 
 function syncFolder(folder: string): void {

@@ -37,9 +37,9 @@ export interface Io {
   readonly json: boolean;
   readonly quiet: boolean;
   /**
-   * Calls `handler` at the first SIGINT or SIGTERM so that the command can end in good order (the process then
-   * exits with 130 or 143 once `run` returns); a second signal ends the process at once. Without a handler
-   * the first one does. Returns the function that takes the handler away.
+   * Calls `handler` at the first SIGINT, SIGTERM or SIGUSR1 so that the command can end in good order (the process
+   * then exits with 130, 143 or 138 once `run` returns); a second signal ends the process at once, unless SIGUSR1
+   * was the first. Without a handler the first one ends it. Returns the function that takes the handler away.
    */
   onInterrupt(handler: (signal: NodeJS.Signals) => void): () => void;
 }

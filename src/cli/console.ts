@@ -13,7 +13,8 @@ export interface Host {
   exit(code: number): void;
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** SIGUSR1 is how SLURM says beforehand that the time of a job runs out. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const;
 
 export class Console implements Io {
   private readonly handlers = new Set<(signal: NodeJS.Signals) => void>();
@@ -72,7 +73,7 @@ export class Console implements Io {
     this.failure = code;
   }
 
-  /** 0, or 1 for a "no", or 130 / 143 once a signal has asked for the end. */
+  /** 0, or 1 for a "no", or 130 / 143 / 138 once a signal has asked for the end. */
   get exitCode(): number {
     if (this.interruption !== undefined) return 128 + constants.signals[this.interruption];
     return this.failure;
@@ -86,9 +87,14 @@ export class Console implements Io {
   }
 
   private interrupt(signal: NodeJS.Signals): void {
-    const isFirst = this.interruption === undefined;
+    const earlier = this.interruption;
     this.interruption ??= signal;
-    if (!isFirst || this.handlers.size === 0) {
+    // A warning may come several times, and SIGTERM comes after it while the state is still being saved.
+    if (earlier !== undefined && (signal === 'SIGUSR1' || earlier === 'SIGUSR1')) {
+      this.interruption = signal === 'SIGUSR1' ? earlier : signal;
+      return;
+    }
+    if (earlier !== undefined || this.handlers.size === 0) {
       this.close();
       this.host.exit(this.exitCode);
       return;

@@ -18,11 +18,17 @@ export const networkOptions = {
   pretrained_weights: z
     .string()
     .optional()
-    .describe('File of weights (.pth, .safetensors); without it: untrained'),
+    .describe(
+      'Weights: a file (.pth, .safetensors), an https address, a name of esvit models; without it: untrained',
+    ),
   checkpoint_key: z
     .string()
-    .default('teacher')
-    .describe("Part of the checkpoint: 'teacher', 'student', 'state_dict'"),
+    .optional()
+    .describe('Part of the file (automatic: teacher, student, state_dict, model)'),
+  weights_base: z
+    .string()
+    .optional()
+    .describe('Folder or https address where files of esvit models lie (else: ESVIT_WEIGHTS)'),
   image_size: positive()
     .optional()
     .describe('Side of the pictures shown (default: as in training, else 224)'),
@@ -55,8 +61,8 @@ const modelSchema = z.looseObject({
 /** Builds and fills the backbone that the flags name. It is in evaluation mode. */
 export async function loadNetwork(options: z.output<typeof shape>, io: Io): Promise<LoadedNetwork> {
   const { torchInfo } = await import('../torch/index.js');
-  const { buildBackbone } = await import('../models/index.js');
-  const { backboneState, loadWeights, readWeights } = await import('../weights/index.js');
+  const { buildBackbone, locateWeights } = await import('../models/index.js');
+  const { backboneState, describeReport, loadWeights, readWeights } = await import('../weights/index.js');
   const cuda = torchInfo().cudaDevices > 0;
   if (options.device === 'cuda' && !cuda)
     throw new UserError('environment', '--device cuda: no CUDA device can be used here; see esvit doctor.');
@@ -67,18 +73,10 @@ export async function loadNetwork(options: z.output<typeof shape>, io: Io): Prom
   if (weights === undefined) {
     io.warn('No --pretrained_weights: the network is untrained.');
   } else {
-    const { state, key } = readWeights(
-      weights,
-      weights.endsWith('.pth') ? options.checkpoint_key : undefined,
-    );
-    const report = loadWeights(backbone, backboneState(state), weights);
-    const parts = [`${report.used} tensors used`];
-    if (report.missing.length > 0) parts.push(`${report.missing.length} missing (${report.missing[0]} …)`);
-    if (report.unexpected.length > 0)
-      parts.push(`${report.unexpected.length} unexpected (${report.unexpected[0]} …)`);
-    if (report.mismatched.length > 0)
-      parts.push(`${report.mismatched.length} of another shape (${report.mismatched[0]})`);
-    io.log(`${weights}${key === null ? '' : `, ${key}`}: ${parts.join(', ')}.`);
+    const path = await locateWeights(weights, { base: options.weights_base, onNote: (line) => io.log(line) });
+    const { state, key } = readWeights(path, options.checkpoint_key);
+    const report = loadWeights(backbone, backboneState(state), path);
+    io.log(`${path}${key === null ? '' : `, ${key}`}: ${describeReport(report)}.`);
   }
   backbone.to({ device }).eval();
   return { backbone, imageSize, device, description: build.arch };

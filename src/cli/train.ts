@@ -21,9 +21,8 @@ export const train = defineCommand({
   aliases: trainAliases,
   overrides: true,
   async run(options, io, { given, overrides }) {
-    const { loadExperiment, measureFacts, pretrain, readRequest, resolveTrainConfig } = await import(
-      '../train/index.js'
-    );
+    const { howToBegin, loadExperiment, measureFacts, pretrain, readRequest, resolveTrainConfig } =
+      await import('../train/index.js');
     const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
     const { RunFolder } = await import('../run/index.js');
 
@@ -41,9 +40,10 @@ export const train = defineCommand({
       const resolution = resolveTrainConfig(request, experiment, await measureFacts(source));
       const { config } = resolution;
       folder = RunFolder.open(config.output_dir);
-      prepareFolder(folder, config, io);
-      describe(resolution, source, folder.status === 'interrupted', io);
-      folder.writeConfig(config);
+      const beginning = howToBegin(folder, config);
+      if (beginning.from === 'folder') io.log(`Going on with the run in ${folder.path}.`);
+      for (const line of beginning.notes) io.log(line);
+      describe(resolution, source, beginning.from !== 'nothing', io);
 
       let knn: KnnSources | undefined;
       if (config.knn_every > 0) {
@@ -75,58 +75,6 @@ export const train = defineCommand({
     }
   },
 });
-
-/** Fields whose change would make the rest of a run another run. */
-const FIXED = [
-  'model',
-  'out_dim',
-  'use_dense_prediction',
-  'use_bn_in_head',
-  'head_hidden_dim',
-  'head_bottleneck_dim',
-  'norm_last_layer',
-  'optimizer',
-  'batch_size_per_gpu',
-  'accumulate',
-  'batches_per_epoch',
-  'world_size',
-  'global_crops_size',
-  'global_crops_scale',
-  'local_crops',
-  'local_crops_scale',
-  'seed',
-] as const;
-
-/** Refuses to overwrite what is finished, or to go on with something else than was begun. */
-function prepareFolder(folder: Folder, config: Resolution['config'], io: Io): void {
-  const { status, path } = folder;
-  const earlier = folder.readConfig();
-  if (status === 'finished') {
-    if (Number(earlier?.epochs) >= config.epochs || config.resume === 'never')
-      throw new UserError(
-        'training',
-        `the run in ${path} is finished. Choose another --output_dir, or raise --epochs above ${earlier?.epochs} to train it for longer.`,
-      );
-    folder.reopen();
-  }
-  if (folder.status === 'fresh') return;
-  if (config.resume === 'never')
-    throw new UserError(
-      'training',
-      `${path} holds an interrupted run. Leave out --resume never to go on with it, or choose another --output_dir.`,
-    );
-  if (earlier === undefined) return;
-  for (const name of FIXED) {
-    const before = JSON.stringify(earlier[name]);
-    const now = JSON.stringify(config[name]);
-    if (before !== undefined && before !== now)
-      throw new UserError(
-        'config',
-        `the interrupted run in ${path} has ${name} ${before}, now it is ${now}. Give the same settings to go on, or another --output_dir to begin anew.`,
-      );
-  }
-  io.log(`Going on with the run in ${path}.`);
-}
 
 /** The settings that were chosen, with their reasons. */
 function describe(

@@ -19,3 +19,10 @@ export { LongformerAttention } from './vil/longformer.js';
 export type { VilOptions } from './vil/options.js';
 export { VisionLongformer } from './vil/vil.js';
 export { VisionTransformer, type VitOptions } from './vit/vit.js';
+export {
+  locateWeights,
+  type PublishedModel,
+  publishedModel,
+  publishedModels,
+  type WhereOptions,
+} from './zoo.js';

@@ -94,10 +94,10 @@ export abstract class Module {
   }
 
   /**
-   * Copies the values of `state` into this module's tensors, by name. A tensor of another shape is an error;
-   * what is missing or left over is one too, unless `strict` is false: then it is reported.
+   * Whether `state` could be copied into this module: a tensor of another shape is an error; what is missing or
+   * left over is one too, unless `strict` is false: then it is reported. Changes nothing.
    */
-  loadStateDict(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): LoadReport {
+  checkStateDict(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): LoadReport {
     const own = this.stateDict();
     const missing = [...own.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !own.has(name));
@@ -116,13 +116,19 @@ export abstract class Module {
             `expected [${target.shape.join(', ')}]. Check --arch and the configuration.`,
         );
     }
+    return { missing, unexpected };
+  }
+
+  /** Copies the values of `state` into this module's tensors, by name, once all of it is known to fit. */
+  loadStateDict(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): LoadReport {
+    const report = this.checkStateDict(state, options);
     noGrad(() => {
-      for (const [name, target] of own) {
+      for (const [name, target] of this.stateDict()) {
         const source = state.get(name);
         if (source !== undefined) target.copy_(source);
       }
     });
-    return { missing, unexpected };
+    return report;
   }
 
   /** Training mode: drop path draws, batch norm uses the batch's statistics. */

@@ -41,6 +41,10 @@ export class AdamW extends Optimizer {
     };
   }
 
+  protected stateNames(): readonly string[] {
+    return ['step', 'exp_avg', 'exp_avg_sq'];
+  }
+
   protected stepGroup(group: ParamGroup, params: Parameter[], gradients: Tensor[]): void {
     const [beta1, beta2] = this.betas;
     for (const [step, members] of this.byStep(params)) {

@@ -21,6 +21,8 @@ export abstract class Optimizer {
 
   /** Settings of a group beside lr and weight decay, under PyTorch's names. */
   protected abstract settings(): Record<string, unknown>;
+  /** What it keeps for a parameter, under PyTorch's names. */
+  protected abstract stateNames(): readonly string[];
   protected abstract stepGroup(group: ParamGroup, params: Parameter[], gradients: Tensor[]): void;
 
   /** One update from the gradients that are there; parameters without one stay. */
@@ -81,7 +83,8 @@ export abstract class Optimizer {
     };
   }
 
-  loadStateDict(dict: OptimizerState): void {
+  /** Whether `dict` fits these parameters; an error says where it does not. Changes nothing. */
+  checkStateDict(dict: OptimizerState): void {
     const params = this.groups.flatMap((group) => group.params);
     const expected = this.groups.map((group) => group.params.length).join(' + ');
     const found = dict.paramGroups.map((group) => group.params.length).join(' + ');
@@ -91,15 +94,49 @@ export abstract class Optimizer {
         `the optimizer state is for ${found} parameters, this network has ${expected}. ` +
           'It was written with another architecture or other heads.',
       );
+    for (const [i, { settings }] of dict.paramGroups.entries())
+      for (const name of ['lr', 'weight_decay'])
+        if (!Number.isFinite(Number(settings[name] ?? Number.NaN)))
+          throw new UserError('checkpoint', `group ${i} of the optimizer state has no number for '${name}'.`);
+    const kinds = this.stateNames();
+    const places = placesOf(dict);
+    for (const [number, saved] of dict.state) {
+      const parameter = params[places.get(number) ?? -1];
+      if (parameter === undefined)
+        throw new UserError(
+          'checkpoint',
+          `the optimizer state names parameter ${number}, which is in no group.`,
+        );
+      for (const [name, value] of Object.entries(saved)) {
+        if (!kinds.includes(name))
+          throw new UserError(
+            'checkpoint',
+            `the optimizer state holds '${name}', expected ${kinds.map((kind) => `'${kind}'`).join(', ')}: ` +
+              'it was written by another --optimizer.',
+          );
+        if (typeof value !== 'number' && value.ndim > 0 && value.shape.join() !== parameter.shape.join())
+          throw new UserError(
+            'checkpoint',
+            `the optimizer state '${name}' has shape [${value.shape.join(', ')}], its parameter [${parameter.shape.join(', ')}].`,
+          );
+      }
+    }
+  }
+
+  /** Takes over a saved state, once all of it is known to fit. */
+  loadStateDict(dict: OptimizerState): void {
+    this.checkStateDict(dict);
+    const params = this.groups.flatMap((group) => group.params);
     for (const [i, group] of this.groups.entries()) {
       const { lr, weight_decay } = dict.paramGroups[i].settings;
       group.lr = Number(lr);
       group.weightDecay = Number(weight_decay);
     }
     this.states.clear();
+    const places = placesOf(dict);
     noGrad(() => {
-      for (const [i, saved] of dict.state) {
-        const parameter = params[i];
+      for (const [number, saved] of dict.state) {
+        const parameter = params[places.get(number) as number];
         const own = this.stateOf(parameter);
         for (const [name, value] of Object.entries(saved)) {
           // `step` is a number in older files and a 0-d tensor in newer ones.
@@ -108,18 +145,14 @@ export abstract class Optimizer {
               ? value
               : value.ndim === 0
                 ? value.item()
-                : copyLike(value, parameter, name);
+                : new Buffer(value.to({ device: parameter.device, copy: true }));
         }
       }
     });
   }
 }
 
-function copyLike(value: Tensor, parameter: Parameter, name: string): Buffer {
-  if (value.shape.join() !== parameter.shape.join())
-    throw new UserError(
-      'checkpoint',
-      `the optimizer state '${name}' has shape [${value.shape.join(', ')}], its parameter [${parameter.shape.join(', ')}].`,
-    );
-  return new Buffer(value.to({ device: parameter.device, copy: true }));
+/** Where the parameters of a saved state stand in its groups: their numbers there need not be in order. */
+function placesOf({ paramGroups }: OptimizerState): Map<number, number> {
+  return new Map(paramGroups.flatMap(({ params }) => params).map((number, place) => [number, place]));
 }

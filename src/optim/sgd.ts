@@ -25,6 +25,10 @@ export class Sgd extends Optimizer {
     };
   }
 
+  protected stateNames(): readonly string[] {
+    return ['momentum_buffer'];
+  }
+
   protected stepGroup(group: ParamGroup, params: Parameter[], gradients: Tensor[]): void {
     scope(() => {
       const decayed =
@@ -57,6 +61,10 @@ export class Lars extends Optimizer {
       weight_decay_filter: null,
       lars_adaptation_filter: null,
     };
+  }
+
+  protected stateNames(): readonly string[] {
+    return ['mu'];
   }
 
   protected stepGroup(group: ParamGroup, params: Parameter[], gradients: Tensor[]): void {

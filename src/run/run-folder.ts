@@ -1,9 +1,11 @@
 /** The folder of one training run: what was asked, what happened, where to go on. */
 
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
-import { diskError, writeFileAtomic } from '../files.js';
+import { appendDurably, diskError, writeFileAtomic } from '../files.js';
+import { CheckpointFiles } from './checkpoint-files.js';
+import { Claim } from './claim.js';
 
 export type RunStatus = 'fresh' | 'interrupted' | 'finished';
 
@@ -14,20 +16,29 @@ const CONFIG = 'config.json';
 const LOG = 'log.txt';
 const METRICS = 'metrics.jsonl';
 const FINISHED = 'finished.json';
-const LOCK = 'run.lock';
+/** Lines that may wait in memory, and for how long, in milliseconds. */
+const LINES_AT_ONCE = 50;
+const PATIENCE = 30_000;
 const BAD_IMAGES = 'bad-images.txt';
 
 /**
  * `config.json` (resolved configuration), `log.txt` (a line an epoch, the original's keys), `metrics.jsonl` (a
- * line a logged iteration), `checkpoint.pth` (the newest state), `checkpoint0010.pth` (kept ones),
- * `finished.json` (its presence means: done).
+ * line a logged iteration), checkpoints, `finished.json` (its presence means: done), `run.lock` (who writes here).
  */
 export class RunFolder {
-  private readonly pendingMetrics: string[] = [];
+  readonly checkpoints: CheckpointFiles;
+  /** lines that are not in their files yet */
+  private readonly pending = new Map<string, string[]>();
+  private flushedAt = performance.now();
 
-  private constructor(readonly path: string) {}
+  private constructor(
+    readonly path: string,
+    private readonly claim: Claim,
+  ) {
+    this.checkpoints = new CheckpointFiles(path);
+  }
 
-  /** Makes the folder where it is missing and claims it for this process. */
+  /** Makes the folder where it is missing, claims it for this process, and clears what a killed one left. */
   static open(path: string): RunFolder {
     try {
       mkdirSync(path, { recursive: true });
@@ -36,24 +47,19 @@ export class RunFolder {
       if (known !== error) throw known;
       throw new UserError('disk', `cannot make the run folder ${path}: ${messageOf(error)}.`);
     }
-    const folder = new RunFolder(path);
-    folder.lock();
+    const folder = new RunFolder(path, Claim.take(path));
+    folder.checkpoints.clean();
     return folder;
   }
 
   get status(): RunStatus {
     if (existsSync(join(this.path, FINISHED))) return 'finished';
-    return existsSync(this.checkpointPath) ? 'interrupted' : 'fresh';
+    return this.checkpoints.candidates().length > 0 ? 'interrupted' : 'fresh';
   }
 
   /** The newest state. */
   get checkpointPath(): string {
-    return join(this.path, 'checkpoint.pth');
-  }
-
-  /** A state that stays: after `epoch` epochs. */
-  keptCheckpointPath(epoch: number): string {
-    return join(this.path, `checkpoint${String(epoch).padStart(4, '0')}.pth`);
+    return this.checkpoints.newest;
   }
 
   get metricsPath(): string {
@@ -78,25 +84,40 @@ export class RunFolder {
     }
   }
 
+  /** Throws where another process has taken the folder over. */
+  checkClaim(): void {
+    this.claim.check();
+  }
+
   /** A line to log.txt, once an epoch. */
   log(entry: LogEntry): void {
     this.append(LOG, `${JSON.stringify(entry)}\n`);
+    this.tryFlush();
   }
 
   /** A line to metrics.jsonl, written with the next `flush`. */
   metric(entry: LogEntry): void {
-    this.pendingMetrics.push(`${JSON.stringify(entry)}\n`);
-    if (this.pendingMetrics.length >= 50) this.flush();
+    this.append(METRICS, `${JSON.stringify(entry)}\n`);
   }
 
+  /** Entries of log.txt, those included that are not written yet. */
+  logEntries(): LogEntry[] {
+    const waiting = (this.pending.get(LOG) ?? []).map((line) => JSON.parse(line) as LogEntry);
+    return [...readEntries(join(this.path, LOG)), ...waiting];
+  }
+
+  /** Has all lines on the disk; those that do not fit there wait for the next call. */
   flush(): void {
-    if (this.pendingMetrics.length === 0) return;
-    this.append(METRICS, this.pendingMetrics.join(''));
-    this.pendingMetrics.length = 0;
+    this.flushedAt = performance.now();
+    for (const [name, lines] of this.pending) {
+      if (lines.length > 0) appendDurably(join(this.path, name), lines.join(''));
+      this.pending.delete(name);
+    }
   }
 
   /** Drops what was written after the state from which a run goes on, so that nothing stands there twice. */
   rewind(position: { epoch: number; iteration: number }): void {
+    this.pending.clear();
     this.keepLines(LOG, (entry) => Number(entry.epoch) < position.epoch);
     this.keepLines(METRICS, (entry) => Number(entry.iteration) < position.iteration);
   }
@@ -117,16 +138,26 @@ export class RunFolder {
   }
 
   close(): void {
-    this.flush();
-    rmSync(join(this.path, LOCK), { force: true });
+    try {
+      this.flush();
+    } finally {
+      this.claim.release();
+    }
   }
 
-  private append(name: string, text: string): void {
-    const path = join(this.path, name);
+  private append(name: string, line: string): void {
+    const lines = this.pending.get(name) ?? [];
+    lines.push(line);
+    this.pending.set(name, lines);
+    if (lines.length % LINES_AT_ONCE === 0 || performance.now() - this.flushedAt > PATIENCE) this.tryFlush();
+  }
+
+  /** Lines that cannot be written wait; the next checkpoint meets the same trouble and reports it. */
+  private tryFlush(): void {
     try {
-      appendFileSync(path, text);
+      this.flush();
     } catch (error) {
-      throw diskError(path, error);
+      if (!(error instanceof UserError)) throw error;
     }
   }
 
@@ -144,26 +175,6 @@ export class RunFolder {
         }
       });
     writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
-  }
-
-  private lock(): void {
-    const path = join(this.path, LOCK);
-    const owner = existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0;
-    if (owner > 0 && owner !== process.pid && isAlive(owner))
-      throw new UserError(
-        'training',
-        `the run folder ${this.path} is in use by process ${owner}. Wait for it, or choose another --output_dir.`,
-      );
-    writeFileAtomic(path, String(process.pid));
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -1,9 +1,17 @@
 /** The state of a run on disk, in the original's `.pth` layout, with what an exact resume needs beside it. */
 
-import { existsSync } from 'node:fs';
 import { UserError } from '../errors.js';
 import type { OptimizerState } from '../optim/index.js';
-import { noGrad, rngState, scope, setRngState, type Tensor, TensorBase, tensor } from '../torch/index.js';
+import {
+  type Device,
+  noGrad,
+  rngState,
+  scope,
+  setRngState,
+  type Tensor,
+  TensorBase,
+  tensor,
+} from '../torch/index.js';
 import {
   entryOf,
   NumpyScalar,
@@ -35,125 +43,144 @@ const STUDENT_PREFIX = 'module.';
 const OWN_KEY = 'esvit';
 const OWN_VERSION = 1;
 
+/** Everything that a run is made of, as it goes into the file; the tensors are the run's own, not copies. */
+export function gatherState(state: StepState, position: Position, args: object): Map<PyValue, PyValue> {
+  const { student, teacher, loss, optimizer, scaler } = state;
+  const content = new Map<PyValue, PyValue>([
+    ['student', toStateDict(student.stateDict(), STUDENT_PREFIX)],
+    ['teacher', toStateDict(teacher.stateDict())],
+    ['optimizer', optimizerValue(optimizer.stateDict())],
+    ['epoch', position.epoch],
+    ['args', pythonValue(args)],
+    ['dino_loss', toStateDict(loss.stateDict())],
+  ]);
+  if (scaler !== undefined) content.set('fp16_scaler', pythonValue(scaler.stateDict()));
+  const { device } = student.parameters()[0];
+  content.set(
+    OWN_KEY,
+    new Map<PyValue, PyValue>([
+      ['version', OWN_VERSION],
+      ['step', position.step],
+      ['sums', pythonValue(position.sums)],
+      ['rng', rngState('cpu')],
+      ...(device === 'cpu' ? [] : [['device_rng', rngState(device)] as [PyValue, PyValue]]),
+    ]),
+  );
+  return content;
+}
+
 /** Writes everything atomically: what lay at `path` before stays until the new file is whole. */
 export function saveCheckpoint(path: string, state: StepState, position: Position, args: object): void {
-  const { student, teacher, loss, optimizer, scaler } = state;
-  scope(() => {
-    const content = new Map<PyValue, PyValue>([
-      ['student', toStateDict(student.stateDict(), STUDENT_PREFIX)],
-      ['teacher', toStateDict(teacher.stateDict())],
-      ['optimizer', optimizerValue(optimizer.stateDict())],
-      ['epoch', position.epoch],
-      ['args', pythonValue(args)],
-      ['dino_loss', toStateDict(loss.stateDict())],
-    ]);
-    if (scaler !== undefined) content.set('fp16_scaler', pythonValue(scaler.stateDict()));
-    const [device] = [student.parameters()[0].device];
-    content.set(
-      OWN_KEY,
-      new Map<PyValue, PyValue>([
-        ['version', OWN_VERSION],
-        ['step', position.step],
-        ['sums', pythonValue(position.sums)],
-        ['rng', rngState('cpu')],
-        ...(device === 'cpu' ? [] : [['device_rng', rngState(device)] as [PyValue, PyValue]]),
-      ]),
-    );
-    writePth(path, content);
-  });
+  scope(() => writePth(path, gatherState(state, position, args)));
+}
+
+/** A checkpoint that was read and understood; no run has been changed by it yet. */
+export interface SavedState {
+  readonly path: string;
+  readonly student: Map<string, Tensor>;
+  readonly teacher: Map<string, Tensor>;
+  readonly loss: Map<string, Tensor>;
+  readonly optimizer: OptimizerState;
+  readonly scaler: Record<string, number>;
+  readonly position: Position;
+  /** states of random generators; none in a file of the original */
+  readonly rng: Tensor | undefined;
+  readonly deviceRng: Tensor | undefined;
+  /** the settings of the run that wrote it */
+  readonly args: PyValue | undefined;
 }
 
 /**
- * Puts a saved state back, ours or the original's. Without our own key (a file of the original) the run goes
- * on at the beginning of the epoch that the file names.
+ * Reads a checkpoint, ours or the original's. Without our own key (a file of the original) the run goes on at the
+ * beginning of the epoch that the file names.
  */
-export function loadCheckpoint(path: string, state: StepState): Position {
-  return scope(() => {
-    const content = readPth(path);
-    const part = (key: string): PyValue => {
-      const value = entryOf(content, key);
-      if (value === undefined)
-        throw new UserError(
-          'checkpoint',
-          `${path} is not a training checkpoint: it has no '${key}'. To start from weights alone use --pretrained_weights_ckpt.`,
-        );
-      return value;
-    };
-    const weights = (key: string): Map<string, Tensor> => {
-      const found = stateDictOf(part(key));
-      if (found === undefined) throw new UserError('checkpoint', `'${key}' in ${path} holds no weights.`);
-      return new Map([...found].map(([name, value]) => [stripped(name), value]));
-    };
-    try {
-      state.student.loadStateDict(weights('student'));
-      state.teacher.loadStateDict(weights('teacher'));
-      state.loss.loadStateDict(weights('dino_loss'));
-      state.optimizer.loadStateDict(optimizerState(part('optimizer'), path));
-    } catch (error) {
-      if (!(error instanceof UserError)) throw error;
-      throw new UserError(error.kind, `${path} does not fit this run: ${error.message}`, { cause: error });
-    }
-    const scaler = entryOf(content, 'fp16_scaler');
-    if (scaler !== undefined && state.scaler !== undefined) state.scaler.loadStateDict(numbers(scaler));
-    const epoch = numberOf(part('epoch'));
-    if (epoch === undefined) throw new UserError('checkpoint', `'epoch' in ${path} is no number.`);
-    const own = entryOf(content, OWN_KEY);
-    if (own === undefined) return { epoch, step: 0, sums: {} };
-    if (numberOf(entryOf(own, 'version')) !== OWN_VERSION)
-      throw new UserError('checkpoint', `${path} was written by another version of esvit; update esvit.`);
-    restoreRng(own, 'rng', 'cpu');
-    const { device } = state.student.parameters()[0];
-    if (device !== 'cpu') restoreRng(own, 'device_rng', device);
-    return { epoch, step: numberOf(entryOf(own, 'step')) ?? 0, sums: numbers(entryOf(own, 'sums')) };
-  });
-}
-
-/**
- * Starts from the weights of another run, as the paper's second stage does (view-level first, then both
- * tasks): backbone and heads that fit are taken for student and teacher, the rest stays fresh.
- */
-export function loadPretrained(path: string, state: StepState): { taken: number; fresh: string[] } {
-  if (!existsSync(path))
-    throw new UserError('checkpoint', `There is no file ${path}; check --pretrained_weights_ckpt.`);
-  return scope(() => {
-    const content = readPth(path);
-    let taken = 0;
-    const fresh: string[] = [];
-    for (const key of ['student', 'teacher'] as const) {
-      const found = stateDictOf(entryOf(content, key));
-      if (found === undefined)
-        throw new UserError('checkpoint', `${path} has no '${key}': it is not a training checkpoint.`);
-      const module = state[key];
-      const own = module.stateDict();
-      const fitting = new Map(
-        [...found]
-          .map(([name, value]): [string, Tensor] => [stripped(name), value])
-          .filter(([name, value]) => own.get(name)?.shape.join() === value.shape.join()),
+export function readCheckpoint(path: string): SavedState {
+  const content = readPth(path);
+  const part = (key: string): PyValue => {
+    const value = entryOf(content, key);
+    if (value === undefined)
+      throw new UserError(
+        'checkpoint',
+        `${path} is not a training checkpoint: it has no '${key}'. To start from weights alone use --pretrained_weights.`,
       );
-      const backbone = [...own.keys()].filter((name) => !/^head(_dense)?\./.test(name));
-      const missing = backbone.filter((name) => !fitting.has(name));
-      if (missing.length > 0)
-        throw new UserError(
-          'checkpoint',
-          `${path} is of another network: ${missing.length} of ${backbone.length} tensors of the backbone do not fit (${missing[0]}). Check --arch and --cfg.`,
-        );
-      module.loadStateDict(fitting, { strict: false });
-      if (key === 'student') {
-        taken = fitting.size;
-        fresh.push(...[...own.keys()].filter((name) => !fitting.has(name)));
-      }
-    }
-    return { taken, fresh };
-  });
+    return value;
+  };
+  const weights = (key: string): Map<string, Tensor> => {
+    const found = stateDictOf(part(key));
+    if (found === undefined) throw new UserError('checkpoint', `'${key}' in ${path} holds no weights.`);
+    return new Map([...found].map(([name, value]) => [stripped(name), value]));
+  };
+  const [student, teacher, loss] = [weights('student'), weights('teacher'), weights('dino_loss')];
+  const optimizer = optimizerState(part('optimizer'), path);
+  const epoch = numberOf(part('epoch'));
+  if (epoch === undefined) throw new UserError('checkpoint', `'epoch' in ${path} is no number.`);
+  const own = entryOf(content, OWN_KEY);
+  if (own !== undefined && numberOf(entryOf(own, 'version')) !== OWN_VERSION)
+    throw new UserError('checkpoint', `${path} was written by another version of esvit; update esvit.`);
+  const tensorOf = (key: string) => {
+    const value = entryOf(own, key);
+    return value instanceof TensorBase ? (value as Tensor) : undefined;
+  };
+  return {
+    path,
+    student,
+    teacher,
+    loss,
+    optimizer,
+    scaler: numbers(entryOf(content, 'fp16_scaler')),
+    position: { epoch, step: numberOf(entryOf(own, 'step')) ?? 0, sums: numbers(entryOf(own, 'sums')) },
+    rng: tensorOf('rng'),
+    deviceRng: tensorOf('device_rng'),
+    args: entryOf(content, 'args'),
+  };
+}
+
+/** Puts a saved state into a run: all of it, or, where a part does not fit, nothing. */
+export function restoreState(saved: SavedState, state: StepState): Position {
+  const { student, teacher, loss, optimizer, scaler } = state;
+  const { device } = student.parameters()[0];
+  const deviceRng = device === 'cpu' ? undefined : saved.deviceRng;
+  try {
+    student.checkStateDict(saved.student);
+    teacher.checkStateDict(saved.teacher);
+    loss.checkStateDict(saved.loss);
+    optimizer.checkStateDict(saved.optimizer);
+    checkRng(saved.rng, 'cpu');
+    checkRng(deviceRng, device);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(error.kind, `${saved.path} does not fit this run: ${error.message}`, {
+      cause: error,
+    });
+  }
+  student.loadStateDict(saved.student);
+  teacher.loadStateDict(saved.teacher);
+  loss.loadStateDict(saved.loss);
+  optimizer.loadStateDict(saved.optimizer);
+  // the original writes an empty table where its scaler was switched off
+  if (saved.scaler.scale !== undefined) scaler?.loadStateDict(saved.scaler);
+  if (saved.rng !== undefined) setRngState(saved.rng, 'cpu');
+  if (deviceRng !== undefined) setRngState(deviceRng, device);
+  return { ...saved.position, sums: { ...saved.position.sums } };
+}
+
+/** Reads a saved state and puts it back, all or nothing. */
+export function loadCheckpoint(path: string, state: StepState): Position {
+  return scope(() => restoreState(readCheckpoint(path), state));
 }
 
 function stripped(name: string): string {
   return name.startsWith(STUDENT_PREFIX) ? name.slice(STUDENT_PREFIX.length) : name;
 }
 
-function restoreRng(own: PyValue, key: string, device: string): void {
-  const saved = entryOf(own, key);
-  if (saved instanceof TensorBase) setRngState(saved as Tensor, device);
+function checkRng(state: Tensor | undefined, device: Device): void {
+  if (state === undefined) return;
+  const expected = scope(() => rngState(device).numel);
+  if (state.dtype !== 'uint8' || state.numel !== expected)
+    throw new UserError(
+      'checkpoint',
+      `the state of the random numbers on ${device} has ${state.numel} ${state.dtype}, expected ${expected} uint8: it comes from another version of libtorch.`,
+    );
 }
 
 /** PyTorch's layout; `step` is a 0-d tensor there since 1.12. */

@@ -1,7 +1,16 @@
 /** Pre-training: its options, its experiment files and the one configuration they settle to. */
 
 export { buildState, precisionOf } from './build.js';
-export { loadCheckpoint, loadPretrained, type Position, saveCheckpoint } from './checkpoint.js';
+export {
+  gatherState,
+  loadCheckpoint,
+  type Position,
+  readCheckpoint,
+  restoreState,
+  type SavedState,
+  saveCheckpoint,
+} from './checkpoint.js';
+export { type Beginning, howToBegin } from './continuation.js';
 export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
 export { isBf16Fast, measureFacts } from './facts.js';
@@ -16,4 +25,5 @@ export { cropPlan, type PretrainEvents, type PretrainResult, pretrain, type Step
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';
+export { continueStage, startFromWeights } from './starting-weights.js';
 export { type StepBatch, type StepResult, type StepState, trainStep } from './step.js';

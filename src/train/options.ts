@@ -277,16 +277,36 @@ export const trainOptions = z.strictObject({
   pretrained_weights_ckpt: output.fixed(
     'pretrained_weights_ckpt',
     text(),
-    'Checkpoint whose weights the run starts from',
+    'Checkpoint of another run whose weights, centres and epoch a new run takes over, e.g. both tasks after views alone; heads that are not in it start fresh',
+  ),
+  pretrained_weights: output.own(
+    text().default(''),
+    'Weights that a new run starts from at epoch 0: a file, an https address, or a name of esvit models',
+  ),
+  checkpoint_key: output.own(
+    text().optional(),
+    'Part of the file of --pretrained_weights (automatic: teacher, student, state_dict, model)',
+  ),
+  weights_base: output.own(
+    text().optional(),
+    'Folder or https address where files of esvit models lie (else: ESVIT_WEIGHTS of the environment)',
   ),
   resume: output.own(
     text().default('auto'),
-    "'auto' goes on with an interrupted run in --output_dir, 'never' refuses to, a file is a checkpoint to go on from",
+    "'auto' goes on with an interrupted run in --output_dir, 'never' refuses to, a file is the checkpoint of a run to go on with",
   ),
   saveckp_freq: output.auto(
     'saveckp_freq',
     count(0),
-    'Keep the checkpoint of every so many epochs; 0 keeps the last only',
+    'Let the checkpoint of every so many epochs stay; 0 none',
+  ),
+  keep_checkpoints: output.own(
+    count().default(2),
+    'Newest checkpoints to keep: with 2, the one before the newest is there too',
+  ),
+  checkpoint_every_iterations: output.own(
+    count(0).default(0),
+    'Save inside an epoch every so many iterations; 0 never',
   ),
   checkpoint_every_minutes: output.own(
     z.number().min(0).default(10),

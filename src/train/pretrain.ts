@@ -16,10 +16,13 @@ import type { LogEntry, RunFolder } from '../run/index.js';
 import { type Diagnosis, diagnose, type Health, measureHealth } from '../ssl/index.js';
 import { scope, type Tensor } from '../torch/index.js';
 import { buildState } from './build.js';
-import { loadCheckpoint, loadPretrained, type Position, saveCheckpoint } from './checkpoint.js';
+import type { Position } from './checkpoint.js';
+import { Checkpointing } from './checkpointing.js';
+import { goOn, howToBegin } from './continuation.js';
 import { evaluateTeacher, type KnnSources } from './evaluate.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
 import { stepSettings, stepsPerEpoch } from './schedules.js';
+import { startFrom } from './starting-weights.js';
 import { type StepBatch, type StepResult, type StepState, trainStep } from './step.js';
 
 type Config = DeepReadonly<ResolvedTrainConfig>;
@@ -65,8 +68,6 @@ export interface PretrainResult {
   diagnosis?: Diagnosis;
 }
 
-/** Saving takes at most this share of the time at ends of epochs that need not be kept. */
-const SAVING_SHARE = 0.05;
 /** Steps over which the loss is averaged for the verdict. */
 const RECENT = 50;
 
@@ -109,7 +110,7 @@ class Pretraining {
   private readonly recent: number[] = [];
   private started = 0;
   private imagesDone = 0;
-  private lastSave = { at: performance.now(), seconds: 0 };
+  private checkpointing: Checkpointing | undefined;
   private knnResults: KnnResult[] | undefined;
   private diagnosis: Diagnosis | undefined;
 
@@ -133,20 +134,19 @@ class Pretraining {
 
   async run(): Promise<PretrainResult> {
     const { config, events, folder } = this;
-    this.restore();
+    await this.begin();
     const cache = await cacheFor(this.source);
     this.loader = this.openLoader(cache);
     const resumedAt = this.done;
     const parameters = this.state.student.backbone.parameters().reduce((sum, { numel }) => sum + numel, 0);
     events.onStart?.({ total: this.total, resumedAt, parameters, outDim: config.out_dim });
     this.started = performance.now();
-    this.lastSave.at = this.started;
+    this.saver.restart();
 
     while (this.position.epoch < config.epochs) {
       const reason = await this.epoch();
       if (reason !== undefined) {
-        this.save();
-        folder.flush();
+        this.saver.save(this.position, this.done);
         return this.result('stopped', reason);
       }
       await this.endEpoch();
@@ -164,20 +164,22 @@ class Pretraining {
     return this.position.epoch * this.perEpoch + this.position.step;
   }
 
-  /** Goes on from the newest checkpoint, or starts from other weights, or fresh. */
-  private restore(): void {
+  /** Goes on from a checkpoint, or starts from other weights, or fresh. */
+  private async begin(): Promise<void> {
     const { config, folder, state, events } = this;
-    if (config.resume !== 'auto' && config.resume !== 'never') {
-      this.position = loadCheckpoint(config.resume, state);
-    } else if (folder.status === 'interrupted') {
-      this.position = loadCheckpoint(folder.checkpointPath, state);
-    } else if (config.pretrained_weights_ckpt !== '') {
-      const { taken, fresh } = loadPretrained(config.pretrained_weights_ckpt, state);
-      events.onNote?.(
-        `Starts from ${config.pretrained_weights_ckpt}: ${taken} tensors taken${fresh.length > 0 ? `, ${fresh.length} fresh (${fresh[0]} …)` : ''}.`,
-      );
-    }
+    const note = (line: string) => events.onNote?.(line);
+    const { from } = howToBegin(folder, config);
+    this.position =
+      from === 'nothing' ? await startFrom(config, state, note) : goOn(from, config, folder, state, note);
     folder.rewind({ epoch: this.position.epoch, iteration: this.done });
+    this.checkpointing = new Checkpointing(config, folder, state, note);
+    // From here on the folder has this state and no later one, whenever the process is killed.
+    if (from === 'file') this.saver.save(this.position, this.done);
+    folder.writeConfig(config);
+  }
+
+  private get saver(): Checkpointing {
+    return this.checkpointing as Checkpointing;
   }
 
   private openLoader(cache: Awaited<ReturnType<typeof cacheFor>>): CropLoader {
@@ -203,6 +205,7 @@ class Pretraining {
     const { config, perEpoch, events } = this;
     const { epoch } = this.position;
     const loader = this.loader as CropLoader;
+    if (this.position.step === perEpoch) return undefined; // ended while its end was being evaluated
     let gathered: Tensor[][] = [];
     try {
       for await (const batch of loader.batches(epoch, this.position.step * config.accumulate)) {
@@ -220,7 +223,7 @@ class Pretraining {
         )
           return `--max_iterations ${config.max_iterations} is reached`;
         if (this.position.step === perEpoch) return undefined;
-        this.saveNowAndThen();
+        if (this.saver.isDue(this.done)) this.saver.trySave(this.position, this.done);
         await new Promise(setImmediate); // signals get their turn
       }
       return undefined;
@@ -325,6 +328,7 @@ class Pretraining {
     const isDue =
       config.knn_every > 0 && ((epoch + 1) % config.knn_every === 0 || epoch + 1 === config.epochs);
     if (isDue && this.knn !== undefined) {
+      if (!this.saver.has(this.done)) this.saver.trySave(position, this.done); // evaluating may take long
       this.knnResults = await evaluateTeacher(config, state.teacher, this.knn);
       entry = {
         ...entry,
@@ -335,28 +339,13 @@ class Pretraining {
     this.events.onEpoch?.(entry);
     this.position = { epoch: epoch + 1, step: 0, sums: {} };
 
-    const isKept = config.saveckp_freq > 0 && epoch % config.saveckp_freq === 0;
-    if (isKept) saveCheckpoint(folder.keptCheckpointPath(epoch), state, this.position, config);
-    const isLast = epoch + 1 === config.epochs;
-    const since = (performance.now() - this.lastSave.at) / 1000;
-    if (isLast || isKept || this.lastSave.seconds < SAVING_SHARE * since) this.save();
-  }
-
-  private saveNowAndThen(): void {
-    const { checkpoint_every_minutes: minutes } = this.config;
-    if (minutes > 0 && performance.now() - this.lastSave.at > minutes * 60_000) this.save();
-  }
-
-  private save(): void {
-    const start = performance.now();
-    this.folder.flush();
-    saveCheckpoint(this.folder.checkpointPath, this.state, this.position, this.config);
-    this.lastSave = { at: performance.now(), seconds: (performance.now() - start) / 1000 };
+    const knn = isDue ? this.knnResults?.[0]?.top1 : undefined;
+    this.saver.endEpoch(this.position, this.done, { epoch, ...(knn !== undefined && { knn }) });
   }
 
   /** The step changed nothing, so the state that is saved is the last good one. */
   private giveUp(loss: number, at: number): never {
-    this.save();
+    this.saver.save(this.position, this.done);
     throw new UserError(
       'training',
       `the loss is ${loss} at iteration ${at}. The state before it is saved in ${this.folder.checkpointPath}. ` +

@@ -77,12 +77,14 @@ class Resolver {
         `--freeze_last_layer ${learning.freeze_last_layer} covers all ${epochs} epochs: the last layer never learns.`,
       );
 
-    const { cfg, max_iterations, cutmix_minmax, ...rest } = options;
+    const { cfg, max_iterations, cutmix_minmax, checkpoint_key, weights_base, ...rest } = options;
     const config: ResolvedTrainConfig = {
       ...rest,
       cfg,
       max_iterations,
       cutmix_minmax,
+      checkpoint_key,
+      weights_base,
       data_path: dataPath,
       defaults: this.isOriginal ? 'original' : 'auto',
       device,

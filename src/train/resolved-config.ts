@@ -4,7 +4,7 @@ import type { DeepReadonly } from '../config/index.js';
 import type { TrainOptions } from './options.js';
 
 /** Left undefined where nothing was asked for and nothing is needed. */
-type MayStayOpen = 'cfg' | 'max_iterations' | 'cutmix_minmax';
+type MayStayOpen = 'cfg' | 'max_iterations' | 'cutmix_minmax' | 'checkpoint_key' | 'weights_base';
 
 /** Every flag with its value, under the original's names, and what follows from them. */
 export interface ResolvedTrainConfig

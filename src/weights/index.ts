@@ -1,9 +1,18 @@
 /** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
 
+export {
+  describeReport,
+  type FittedWeights,
+  fitWeights,
+  loadWeights,
+  type WeightReport,
+} from './load-weights.js';
 export { NpyFile, type NpyHead, npyHeader, outlineNpy, readNpy, writeNpy } from './npy.js';
 export { outlineNpz, readNpz, writeNpz } from './npz.js';
 export { outlinePth, type PthOutline, readPth } from './pth.js';
 export { writePth } from './pth-write.js';
+export { type FetchOptions, fetchWeights, isAddress } from './remote.js';
+export { resizePositionsTo } from './resize-positions.js';
 export {
   outlineSafetensors,
   readSafetensors,
@@ -14,11 +23,9 @@ export {
 export {
   backboneState,
   bareName,
-  loadWeights,
   readWeights,
   stateDictOf,
   toStateDict,
-  type WeightReport,
   type Weights,
 } from './state-dict.js';
 export { type StoredDType, TensorOutline } from './storage.js';

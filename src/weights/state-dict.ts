@@ -1,8 +1,7 @@
-/** From a checkpoint of any origin to the weights of one module, with a report of what fitted. */
+/** From a file of any origin to named weights: where they lie in it, and what they are called. */
 
 import { extname } from 'node:path';
 import { UserError } from '../errors.js';
-import type { Module } from '../nn/index.js';
 import { type Tensor, TensorBase } from '../torch/index.js';
 import { readPth } from './pth.js';
 import { readSafetensors } from './safetensors.js';
@@ -96,55 +95,4 @@ export function backboneState(state: ReadonlyMap<string, Tensor>): Map<string, T
     bare.set(own, tensor);
   }
   return bare;
-}
-
-/** How many wrong tensors an error names. */
-const MOST_SHOWN = 4;
-
-export interface WeightReport {
-  used: number;
-  missing: string[];
-  unexpected: string[];
-  /** names whose shapes differ, with both shapes */
-  mismatched: string[];
-}
-
-/**
- * Copies `state` into `module`. Missing or foreign names and other shapes are reported; less than half of the
- * module's tensors found is an error, since such a network would be a random one.
- */
-export function loadWeights(
-  module: Module,
-  state: ReadonlyMap<string, Tensor>,
-  source: string,
-): WeightReport {
-  const own = module.stateDict();
-  const fitting = new Map<string, Tensor>();
-  const mismatched: string[] = [];
-  // Some networks' own names have wrappers too (the original's ResNets), which others' files of them lack.
-  const wanted = new Set([...own.keys()].map(bareName));
-  const given = new Map([...state].map(([name, tensor]) => [bareName(name), tensor]));
-  for (const [name, target] of own) {
-    const found = given.get(bareName(name));
-    if (found === undefined) continue;
-    if (found.shape.join() === target.shape.join()) fitting.set(name, found);
-    else mismatched.push(`${name} [${found.shape.join(', ')}], expected [${target.shape.join(', ')}]`);
-  }
-  const missing = [...own.keys()].filter((name) => !given.has(bareName(name)));
-  const unexpected = [...state.keys()].filter((name) => !wanted.has(bareName(name)));
-  if (fitting.size * 2 < own.size) {
-    const wrong = [
-      ...mismatched,
-      ...missing.map((name) => `${name} [${own.get(name)?.shape.join(', ')}] is missing`),
-      ...unexpected.map((name) => `${name} [${state.get(name)?.shape.join(', ')}] is not part of it`),
-    ];
-    const example = wrong.slice(0, MOST_SHOWN).join('; ');
-    throw new UserError(
-      'checkpoint',
-      `${source} does not fit this network: ${fitting.size} of ${own.size} tensors match (${example}). ` +
-        'Check --arch, --cfg and --checkpoint_key.',
-    );
-  }
-  module.loadStateDict(fitting, { strict: false });
-  return { used: fitting.size, missing, unexpected, mismatched };
 }

@@ -35,12 +35,23 @@ describe('RunFolder', () => {
   it('is claimed by one living process at a time', () => {
     const path = fresh();
     const folder = RunFolder.open(path);
+    expect(() => RunFolder.open(path)).toThrow(/in use by process/);
+    folder.close();
     writeFileSync(join(path, 'run.lock'), '1'); // process 1 always lives
     expect(() => RunFolder.open(path)).toThrow(/in use by process 1/);
     writeFileSync(join(path, 'run.lock'), '999999999');
     RunFolder.open(path).close();
     expect(existsSync(join(path, 'run.lock'))).toBe(false);
+  });
+
+  it('clears what a killed process left half written', () => {
+    const path = fresh();
+    RunFolder.open(path).close();
+    for (const name of ['.checkpoint.pth.77.tmp', '.checkpoint.new.pth', 'mine.tmp'])
+      writeFileSync(join(path, name), 'x');
+    const folder = RunFolder.open(path);
     folder.close();
+    expect(readdirSync(path)).toEqual(['mine.tmp']);
   });
 
   it('leaves no temporary file behind', () => {

@@ -17,12 +17,13 @@ import {
   zeros,
 } from '../../src/torch/index.js';
 import {
+  continueStage,
   loadCheckpoint,
-  loadPretrained,
   type Position,
   type StepBatch,
   type StepState,
   saveCheckpoint,
+  startFromWeights,
   trainStep,
 } from '../../src/train/index.js';
 import {
@@ -220,17 +221,18 @@ describe('a file without our part', () => {
   });
 });
 
-describe('a file that does not fit', () => {
-  const attempt = (path: string, state: StepState = microState()) => {
-    try {
-      loadCheckpoint(path, state);
-    } catch (error) {
-      expect(error).toBeInstanceOf(UserError);
-      return (error as UserError).message;
-    }
-    throw new Error('was accepted');
-  };
+/** The message of the refusal. */
+function attempt(path: string, state: StepState = microState()): string {
+  try {
+    loadCheckpoint(path, state);
+  } catch (error) {
+    expect(error).toBeInstanceOf(UserError);
+    return (error as UserError).message;
+  }
+  throw new Error('was accepted');
+}
 
+describe('a file that does not fit', () => {
   it.each<[string, MicroOptions, RegExp]>([
     ['of other depths', { depths: [1, 1] }, /does not fit this run: .*(missing|unexpected).*Check --arch/],
     [
@@ -262,7 +264,7 @@ describe('a file that does not fit', () => {
     saved('less.pth');
     const path = edited('less.pth', (content) => content.delete(key));
     expect(attempt(path)).toMatch(new RegExp(`is not a training checkpoint: it has no '${key}'`));
-    expect(attempt(path)).toContain('--pretrained_weights_ckpt');
+    expect(attempt(path)).toContain('--pretrained_weights');
   });
 
   it('whose parts are something else', () => {
@@ -284,6 +286,51 @@ describe('a file that does not fit', () => {
   });
 });
 
+describe('a resume', () => {
+  it.each<[string, (content: Map<PyValue, PyValue>) => void]>([
+    [
+      'an optimiser of other shapes',
+      (content) => {
+        const own = entryOf(content.get('optimizer'), 'state') as Map<PyValue, Map<PyValue, PyValue>>;
+        [...own.values()].at(-1)?.set('exp_avg', zeros([2, 9]));
+      },
+    ],
+    [
+      'the state of another optimiser',
+      (content) => {
+        const own = entryOf(content.get('optimizer'), 'state') as Map<PyValue, Map<PyValue, PyValue>>;
+        own.get(0)?.set('momentum_buffer', zeros([2, 9]));
+      },
+    ],
+    [
+      'an optimiser without a learning rate',
+      (content) => {
+        for (const group of entryOf(content.get('optimizer'), 'param_groups') as Map<PyValue, PyValue>[])
+          group.delete('lr');
+      },
+    ],
+    [
+      'a teacher that lacks a tensor',
+      (content) => (content.get('teacher') as OrderedDict).delete('norm.bias'),
+    ],
+    [
+      'centres of another width',
+      (content) => (content.get('dino_loss') as OrderedDict).set('center', zeros([1, 5])),
+    ],
+    [
+      'random numbers of something else',
+      (content) => (content.get('esvit') as Map<PyValue, PyValue>).set('rng', zeros([4])),
+    ],
+  ])('from a file with %s changes nothing', (_, change) => {
+    saved('whole.pth');
+    const state = microState({ seed: 8 });
+    step(state, [microBatch(1)]);
+    const before = everything(state);
+    expect(attempt(edited('whole.pth', change), state)).toMatch(/does not fit this run/);
+    expect(everything(state)).toEqual(before);
+  });
+});
+
 describe('loss scaling', () => {
   it('goes on from its scale', () => {
     const state = { ...microState(), scaler: new GradScaler() };
@@ -300,29 +347,79 @@ describe('loss scaling', () => {
   });
 });
 
-describe('loadPretrained', () => {
-  it('takes what fits for student and teacher; other heads stay fresh', () => {
+describe('a second stage', () => {
+  const notes: string[] = [];
+  const note = (line: string) => notes.push(line);
+
+  it('takes weights, centres and epoch of the first; the dense head is fresh', () => {
     const state = saved('first.pth', { dense: false });
     const other = microState({ dense: true, seed: 5 });
     const before = everything(other);
-    const { taken, fresh } = loadPretrained(at('first.pth'), other);
-    expect(taken).toBe(state.student.stateDict().size);
-    expect(fresh.length).toBeGreaterThan(0);
-    expect(fresh.every((name) => name.startsWith('head_dense.'))).toBe(true);
+    expect(continueStage(at('first.pth'), 4, other, note)).toEqual({ epoch: 2, step: 0, sums: {} });
     const [mine, theirs] = [everything(other), everything(state)];
     for (const [name, values] of Object.entries(theirs))
-      if (/^(student|teacher)\./.test(name)) expect(mine[name]).toEqual(values);
-    for (const name of fresh) expect(mine[`student.${name}`]).toEqual(before[`student.${name}`]);
+      if (/^(student|teacher|loss)\./.test(name)) expect(mine[name], name).toEqual(values);
+    const fresh = Object.keys(before).filter((name) => /head_dense|center_grid/.test(name));
+    expect(fresh.length).toBeGreaterThan(10);
+    for (const name of fresh) expect(mine[name], name).toEqual(before[name]);
+    expect(Object.keys(mine).some((name) => name.startsWith('optimizer.'))).toBe(false);
+    expect(notes.join('\n')).toMatch(/Goes on at epoch 2 .*missing \(head_dense\./);
+    expect(notes.join('\n')).toMatch(/Fresh centres: center_grid/);
+    expect(notes.join('\n')).toMatch(/The optimiser starts fresh: the optimizer state is for/);
+    expect(step(other, [microBatch(3)])).toBeGreaterThan(0);
   });
 
-  it('refuses another backbone, weights alone, and a path that leads nowhere', () => {
+  it('of the same tasks takes the optimiser too', () => {
+    const state = saved('same.pth');
+    const other = microState({ seed: 5 });
+    continueStage(at('same.pth'), 9, other, note);
+    expect(everything(other)).toEqual(everything(state));
+  });
+
+  it('refuses another backbone, weights alone, and a run that has no epochs left', () => {
     saved('deep.pth', { depths: [2, 2] });
-    expect(() => loadPretrained(at('deep.pth'), microState({ depths: [3, 2] }))).toThrow(
+    const other = microState({ depths: [3, 2] });
+    const before = everything(other);
+    expect(() => continueStage(at('deep.pth'), 9, other, note)).toThrow(
       /is of another network: \d+ of \d+ tensors of the backbone do not fit \(layers\.0\.blocks\.2/,
     );
+    expect(() => continueStage(at('deep.pth'), 2, other, note)).toThrow(
+      /after 2 epochs, so --epochs 2 leaves nothing to do.*--pretrained_weights /,
+    );
+    expect(everything(other)).toEqual(before);
     writePth(at('alone.pth'), new OrderedDict([['norm.weight', zeros([3])]]));
-    expect(() => loadPretrained(at('alone.pth'), microState())).toThrow(/has no 'student'/);
-    expect(() => loadPretrained(at('none.pth'), microState())).toThrow(/--pretrained_weights_ckpt/);
+    expect(() => continueStage(at('alone.pth'), 9, microState(), note)).toThrow(/has no 'student'/);
+  });
+});
+
+describe('weights to start from', () => {
+  it('fill student and teacher alike; the run is at its beginning', () => {
+    const state = saved('teacher.pth');
+    const other = microState({ seed: 5 });
+    const before = everything(other);
+    expect(startFromWeights(at('teacher.pth'), undefined, other)).toMatch(/teacher: \d+ tensors used\.$/);
+    const [mine, theirs] = [everything(other), everything(state)];
+    for (const name of state.teacher.stateDict().keys()) {
+      expect(mine[`student.${name}`], name).toEqual(theirs[`teacher.${name}`]);
+      expect(mine[`teacher.${name}`], name).toEqual(theirs[`teacher.${name}`]);
+    }
+    for (const name of ['loss.center', 'loss.center_grid']) expect(mine[name]).toEqual(before[name]);
+    startFromWeights(at('teacher.pth'), 'student', other);
+    expect(everything(other)['student.norm.weight']).toEqual(theirs['student.norm.weight']);
+  });
+
+  it('may be a backbone alone, under any wrapper, whose windows were of another size', () => {
+    const state = microState();
+    const bare = [...state.student.backbone.stateDict()].map(([name, value]): [string, Tensor] => [
+      `module.backbone.${name}`,
+      name.endsWith('relative_position_bias_table') ? value.repeat([9, 1]).narrow(0, 0, 25) : value,
+    ]);
+    writePth(at('bare.pth'), new Map([['state_dict', new OrderedDict(bare)]]));
+    const other = microState({ seed: 5 });
+    expect(startFromWeights(at('bare.pth'), undefined, other)).toMatch(
+      /state_dict: \d+ tensors used, 3 resampled .*\[25, 2\], expected \[9, 2\].*\d+ missing \(head\./,
+    );
+    expect(everything(other)['teacher.norm.weight']).toEqual(everything(state)['student.norm.weight']);
   });
 });
 

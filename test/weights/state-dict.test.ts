@@ -178,6 +178,7 @@ describe('loadWeights', () => {
       missing: [],
       unexpected: [],
       mismatched: [],
+      resized: [],
     });
     expect([...pair.first.weight.toFloat32()]).toEqual(Array(6).fill(5));
     expect(pair.first.weight.requiresGrad).toBe(true);
@@ -203,6 +204,7 @@ describe('loadWeights', () => {
       missing: ['second.bias'],
       unexpected: ['fc.weight'],
       mismatched: ['second.weight [2, 3], expected [1, 3]'],
+      resized: [],
     });
     expect([...pair.second.weight.toFloat32()]).toEqual(before);
     expect([...pair.first.weight.toFloat32()]).toEqual(Array(6).fill(5));
