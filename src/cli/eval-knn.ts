@@ -1,34 +1,38 @@
 /** `esvit eval-knn`: weighted k-NN accuracy of frozen features. */
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ImageSource } from '../data/index.js';
 import { UserError } from '../errors.js';
-import type { FeatureTable, LabelledFeatures } from '../eval/index.js';
+import type { FeaturePair, FeatureTable, KnnResult } from '../eval/index.js';
 import { defineCommand, type Io } from './command.js';
+import { labelledOptions, openLabelled } from './labelled-data.js';
 import { networkOptions } from './network.js';
 
 const positive = () => z.number().int().min(1);
 
 const options = z.strictObject({
-  data_path: z.string().optional().describe('Labelled data with a training and a val split'),
-  dataset: z.string().default('').describe('Name of the data set; decides the layout for some names'),
-  zip_mode: z.boolean().default(false).describe('Read train.zip, val.zip and their maps in --data_path'),
-  tsv_mode: z.boolean().default(false).describe('Read the TSV layout in --data_path'),
+  ...labelledOptions,
   ...networkOptions,
   nb_knn: z.array(positive()).default([10, 20, 100, 200]).describe('Numbers of neighbours that vote'),
   temperature: z.array(z.number().positive()).default([0.07]).describe('Temperatures of the votes'),
+  use_cuda: z.boolean().default(true).describe('Compare features on the GPU, where there is one'),
   max_train: positive().optional().describe('Let only so many training pictures vote, evenly spread'),
   max_val: positive().optional().describe('Classify only so many pictures, evenly spread'),
   dump_features: z.string().optional().describe('Folder to write the features to'),
-  load_features: z.string().optional().describe('Folder of features written before; no network is run'),
+  dump_format: z
+    .enum(['pth', 'npy', 'parquet', 'safetensors'])
+    .default('pth')
+    .describe("Format of --dump_features; pth is the original's trainfeat.pth and so on"),
+  load_features: z
+    .string()
+    .optional()
+    .describe('Folder of features written before, in any of these formats; no network is run'),
   raw_pixels: z.boolean().default(false).describe('Compare pixels instead of features, as a baseline'),
 });
 
 type Options = z.output<typeof options>;
-
-const DUMP = 'features.safetensors';
 
 export const evalKnn = defineCommand({
   name: 'eval-knn',
@@ -37,18 +41,37 @@ export const evalKnn = defineCommand({
     'esvit eval-knn --run runs/first --data_path pictures',
     'esvit eval-knn --run runs/first --data_path pictures --checkpoint_key student --nb_knn 1 5 20',
     'esvit eval-knn --arch swin_tiny --pretrained_weights swin_tiny.pth --data_path imagenet --dump_features features',
+    'esvit eval-knn --load_features features --nb_knn 20 --temperature 0.04 0.07 0.1',
   ],
   options,
+  overrides: true,
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
-  async run(options, io) {
-    const { knnAccuracy } = await import('../eval/index.js');
+  async run(options, io, { overrides }) {
+    const { dumpFeatures, knnAccuracy, loadFeatures } = await import('../eval/index.js');
     const { cpus } = await import('node:os');
-    const { setThreads } = await import('../torch/index.js');
+    const { setThreads, torchInfo } = await import('../torch/index.js');
     setThreads(options.threads ?? cpus().length);
-    const { bank, queries } =
-      options.load_features === undefined ? await compute(options, io) : await load(options.load_features);
-    if (options.dump_features !== undefined) await dump(options.dump_features, bank, queries, io);
-    const results = knnAccuracy(bank, queries, { ks: options.nb_knn, temperatures: options.temperature });
+    let pair: FeaturePair;
+    if (options.load_features === undefined) {
+      const computed = await compute(options, io, overrides);
+      if (options.dump_features !== undefined) {
+        dumpFeatures(options.dump_features, options.dump_format, computed);
+        io.log(`Features written to ${options.dump_features} (${options.dump_format}).`);
+      }
+      pair = computed;
+    } else {
+      const loaded = await loadFeatures(options.load_features);
+      io.log(`Features read from ${options.load_features} (${loaded.format}).`);
+      pair = loaded;
+    }
+    const { bank, queries } = pair;
+    const onGpu = options.use_cuda && options.device !== 'cpu' && torchInfo().cudaDevices > 0;
+    const results = knnAccuracy(bank, queries, {
+      ks: options.nb_knn,
+      temperatures: options.temperature,
+      ...(onGpu && { device: 'cuda' }),
+    });
+    if (options.dump_features !== undefined) log(options.dump_features, results);
     io.out(`${queries.labels.numel} pictures classified by ${bank.labels.numel} labelled ones`);
     for (const { k, temperature, top1, top5 } of results)
       io.out(
@@ -58,37 +81,32 @@ export const evalKnn = defineCommand({
   },
 });
 
+/** A line as the original's: accuracies by number of neighbours; several temperatures are told apart. */
+function log(folder: string, results: readonly KnnResult[]): void {
+  const several = new Set(results.map(({ temperature }) => temperature)).size > 1;
+  const entries = results.map(({ k, temperature, top1, top5 }) => [
+    several ? `${k}@${temperature}` : String(k),
+    [top1, top5],
+  ]);
+  appendFileSync(join(folder, 'log.txt'), `${JSON.stringify(Object.fromEntries(entries))}\n`);
+}
+
 async function compute(
   options: Options,
   io: Io,
-): Promise<{ bank: LabelledFeatures; queries: LabelledFeatures }> {
-  const { layoutAsked, openImages } = await import('../data/index.js');
+  overrides: readonly string[],
+): Promise<FeaturePair<FeatureTable>> {
   const { loadNetwork } = await import('./network.js');
-  const { data_path: path } = options;
-  if (path === undefined)
+  if (options.data_path === undefined)
     throw new UserError('usage', '--data_path is missing; give labelled data, or --load_features a folder.');
-  const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
-  const train = await openImages(path, layout);
-  const opened: ImageSource[] = [train];
+  const { train, val, close } = await openLabelled(options, io);
   try {
-    if (train.labelKind === 'multiple')
-      throw new UserError(
-        'data',
-        `the pictures in ${path} have several labels each, and k-NN votes on one: use data with one class a picture.`,
-      );
-    if (train.labelKind === 'none' || train.classes.length === 0)
-      throw new UserError(
-        'data',
-        `the pictures in ${path} have no classes, so nothing can be voted on. Put them into one folder a class.`,
-      );
-    const val = await openImages(path, { ...layout, split: 'val', classes: train.classes });
-    opened.push(val);
-    const network = options.raw_pixels ? undefined : await loadNetwork(options, io);
+    const network = options.raw_pixels ? undefined : await loadNetwork(options, io, overrides);
     const bank = await describePictures(train, 'training pictures', options, network, options.max_train, io);
     const queries = await describePictures(val, 'val pictures', options, network, options.max_val, io);
     return { bank, queries };
   } finally {
-    for (const source of opened) source.close();
+    close();
   }
 }
 
@@ -122,41 +140,4 @@ async function describePictures(
   } finally {
     bar.stop();
   }
-}
-
-async function dump(
-  folder: string,
-  bank: LabelledFeatures,
-  queries: LabelledFeatures,
-  io: Io,
-): Promise<void> {
-  const { writeSafetensors } = await import('../weights/index.js');
-  mkdirSync(folder, { recursive: true });
-  const path = join(folder, DUMP);
-  writeSafetensors(
-    path,
-    new Map([
-      ['train.features', bank.features],
-      ['train.labels', bank.labels],
-      ['val.features', queries.features],
-      ['val.labels', queries.labels],
-    ]),
-  );
-  io.log(`Features written to ${path}.`);
-}
-
-async function load(folder: string): Promise<{ bank: LabelledFeatures; queries: LabelledFeatures }> {
-  const { readSafetensors } = await import('../weights/index.js');
-  const path = join(folder, DUMP);
-  if (!existsSync(path))
-    throw new UserError('usage', `There is no ${path}; write it with --dump_features ${folder}.`);
-  const { tensors } = readSafetensors(path);
-  const part = (name: string) => {
-    const features = tensors.get(`${name}.features`);
-    const labels = tensors.get(`${name}.labels`);
-    if (features === undefined || labels === undefined)
-      throw new UserError('data', `${path} lacks ${name}.features or ${name}.labels.`);
-    return { features, labels };
-  };
-  return { bank: part('train'), queries: part('val') };
 }

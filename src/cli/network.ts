@@ -46,6 +46,8 @@ export interface LoadedNetwork {
   device: 'cpu' | 'cuda';
   /** in words, for people */
   description: string;
+  /** the file of its weights; undefined: untrained */
+  weights: string | undefined;
 }
 
 const modelSchema = z.looseObject({
@@ -59,7 +61,11 @@ const modelSchema = z.looseObject({
 });
 
 /** Builds and fills the backbone that the flags name. It is in evaluation mode. */
-export async function loadNetwork(options: z.output<typeof shape>, io: Io): Promise<LoadedNetwork> {
+export async function loadNetwork(
+  options: z.output<typeof shape>,
+  io: Io,
+  overrides: readonly string[] = [],
+): Promise<LoadedNetwork> {
   const { torchInfo } = await import('../torch/index.js');
   const { buildBackbone, locateWeights } = await import('../models/index.js');
   const { backboneState, describeReport, loadWeights, readWeights } = await import('../weights/index.js');
@@ -68,7 +74,7 @@ export async function loadNetwork(options: z.output<typeof shape>, io: Io): Prom
     throw new UserError('environment', '--device cuda: no CUDA device can be used here; see esvit doctor.');
   const device = options.device === 'auto' ? (cuda ? 'cuda' : 'cpu') : options.device;
   const { build, imageSize, weights } =
-    options.run === undefined ? await fromFlags(options) : fromRun(options.run, options);
+    options.run === undefined ? await fromFlags(options, overrides) : fromRun(options.run, options);
   const backbone = buildBackbone(build);
   if (weights === undefined) {
     io.warn('No --pretrained_weights: the network is untrained.');
@@ -79,7 +85,7 @@ export async function loadNetwork(options: z.output<typeof shape>, io: Io): Prom
     io.log(`${path}${key === null ? '' : `, ${key}`}: ${describeReport(report)}.`);
   }
   backbone.to({ device }).eval();
-  return { backbone, imageSize, device, description: build.arch };
+  return { backbone, imageSize, device, description: build.arch, weights };
 }
 
 interface Plan {
@@ -112,10 +118,13 @@ function fromRun(run: string, options: z.output<typeof shape>): Plan {
   };
 }
 
-async function fromFlags(options: z.output<typeof shape>): Promise<Plan> {
+async function fromFlags(options: z.output<typeof shape>, overrides: readonly string[]): Promise<Plan> {
   const { loadExperiment } = await import('../train/index.js');
-  const { NAME: name, SPEC: spec } = (options.cfg === undefined ? {} : loadExperiment(options.cfg).value)
-    .MODEL ?? { NAME: undefined, SPEC: undefined };
+  const isPlain = options.cfg === undefined && overrides.length === 0;
+  const { NAME: name, SPEC: spec } = (isPlain ? {} : loadExperiment(options.cfg, overrides).value).MODEL ?? {
+    NAME: undefined,
+    SPEC: undefined,
+  };
   const arch = options.arch ?? name;
   if (arch === undefined) throw new UserError('usage', 'Which network? Give --run, or --arch, or --cfg.');
   const imageSize = options.image_size ?? 224;

@@ -1,6 +1,17 @@
 /** Evaluations: numbers only. */
 
 export {
+  dumpFeatures,
+  FEATURE_FORMATS,
+  type FeatureFormat,
+  type FeaturePair,
+  featureFiles,
+  formatIn,
+  type LabelledTable,
+  loadFeatures,
+  npyRows,
+} from './feature-store.js';
+export {
   evaluationPlan,
   extractFeatures,
   extractPixels,
@@ -23,3 +34,5 @@ export {
   type Validation,
 } from './linear.js';
 export { bestOf, type LinearProgress, loadLinear, saveLinear } from './linear-checkpoint.js';
+export { type FeatureRows, type Neighbours, nearestRows, tensorRows } from './neighbours.js';
+export { type FeatureFrame, readParquet, writeParquet } from './parquet.js';

@@ -1,11 +1,12 @@
 /** Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018, as DINO evaluates). */
 
 import { UserError } from '../errors.js';
-import { inferenceMode, scope, type Tensor, zeros } from '../torch/index.js';
+import { type Device, inferenceMode, scope, type Tensor, TensorBase, zeros } from '../torch/index.js';
+import { type FeatureRows, nearestRows, tensorRows } from './neighbours.js';
 
 export interface LabelledFeatures {
-  /** [N, D], of unit length */
-  features: Tensor;
+  /** [N, D], of unit length; rows that lie on a disk are read in blocks */
+  features: Tensor | FeatureRows;
   /** int64 [N], from 0 */
   labels: Tensor;
 }
@@ -16,6 +17,8 @@ export interface KnnOptions {
   temperatures: readonly number[];
   /** found from the labels where it is not given */
   numClasses?: number;
+  /** where similarities are computed; default: where the features lie */
+  device?: Device;
 }
 
 export interface KnnResult {
@@ -27,20 +30,21 @@ export interface KnnResult {
   top5: number;
 }
 
-/** Similarities held at a time. */
-const ELEMENTS = 1 << 25;
+/** Queries whose votes are counted at a time: with a thousand classes 4 MB of scores. */
+const VOTE_ROWS = 1024;
 
 /**
  * Each of the k most similar pictures of the bank votes for its class with exp(similarity / T). One pass over
- * the bank serves all k and temperatures; memory is bounded whatever the sizes.
+ * the bank serves all k and temperatures, and the bank may lie on a disk; memory is bounded whatever the sizes.
  */
 export function knnAccuracy(
   bank: LabelledFeatures,
   queries: LabelledFeatures,
   options: KnnOptions,
 ): KnnResult[] {
-  const [size, width] = bank.features.sizes(2);
-  const [count, queryWidth] = queries.features.sizes(2);
+  const [from, to] = [rowsOf(bank, options.device), rowsOf(queries, options.device)];
+  const [size, width] = [from.count, from.width];
+  const [count, queryWidth] = [to.count, to.width];
   if (size === 0 || count === 0)
     throw new UserError(
       'data',
@@ -59,21 +63,22 @@ export function knnAccuracy(
       const runs = options.ks.flatMap((k) =>
         options.temperatures.map((temperature) => ({ k, temperature, hits1: 0, hits5: 0 })),
       );
-      const bankColumns = bank.features.t();
-      const chunk = Math.max(1, Math.floor(ELEMENTS / Math.max(size, largestK * 8)));
-      for (let start = 0; start < count; start += chunk)
+      const { similarity, index } = nearestRows(from, to, largestK);
+      const { device } = similarity;
+      const bankLabels = bank.labels.to({ device });
+      const queryLabels = queries.labels.to({ device });
+      for (let start = 0; start < count; start += VOTE_ROWS)
         scope(() => {
-          const rows = Math.min(chunk, count - start);
-          const labels = queries.labels.narrow(0, start, rows).unsqueeze(1);
-          const [similarity, nearest] = queries.features
-            .narrow(0, start, rows)
-            .matmul(bankColumns)
-            .topk(largestK, 1, true, true);
-          const votes = bank.labels.indexSelect(0, nearest.reshape([-1])).view([rows, largestK]);
+          const rows = Math.min(VOTE_ROWS, count - start);
+          const labels = queryLabels.narrow(0, start, rows).unsqueeze(1);
+          const near = similarity.narrow(0, start, rows);
+          const votes = bankLabels
+            .indexSelect(0, index.narrow(0, start, rows).reshape([-1]))
+            .view([rows, largestK]);
           for (const run of runs)
             scope(() => {
               const k = Math.min(run.k, largestK);
-              const weight = similarity.narrow(1, 0, k).div(run.temperature).exp();
+              const weight = near.narrow(1, 0, k).div(run.temperature).exp();
               const scores = zeros([rows, numClasses], {
                 dtype: weight.dtype,
                 device: weight.device,
@@ -92,4 +97,11 @@ export function knnAccuracy(
       }));
     }),
   );
+}
+
+/** The features of one side, block by block on the device that compares them. */
+function rowsOf({ features }: LabelledFeatures, device: Device | undefined): FeatureRows {
+  const rows = features instanceof TensorBase ? tensorRows(features as Tensor) : (features as FeatureRows);
+  if (device === undefined) return rows;
+  return { ...rows, rows: (start, count) => scope(() => rows.rows(start, count).to({ device })) };
 }

@@ -1,0 +1,128 @@
+/** The most similar rows of a bank, exactly, without holding all similarities or even the whole bank. */
+
+import { arange, cat, inferenceMode, scope, type Tensor } from '../torch/index.js';
+
+/** Rows of features that may lie on a disk. */
+export interface FeatureRows {
+  readonly count: number;
+  readonly width: number;
+  /** float32 [count, width], rows from `start` on */
+  rows(start: number, count: number): Tensor;
+}
+
+/** For each query its nearest rows, the most similar first. */
+export interface Neighbours {
+  /** float32 [Q, k] */
+  similarity: Tensor;
+  /** int32 [Q, k] numbers of rows */
+  index: Tensor;
+}
+
+/** Rows of the bank, and queries, whose similarities are held at a time: a block of some 16 MB. */
+const BANK_ROWS = 8192;
+const QUERY_ROWS = 512;
+
+/** A table in memory as rows. */
+export function tensorRows(table: Tensor): FeatureRows {
+  const [count, width] = table.sizes(2);
+  return {
+    count,
+    width,
+    rows: (start, rows) => scope(() => table.narrow(0, start, rows).to({ dtype: 'float32' })),
+  };
+}
+
+/**
+ * The `k` rows of `bank` with the largest inner product with each query ([Q, D]). Memory is that of one block of the
+ * bank, one block of similarities and the result.
+ */
+export function nearestRows(bank: FeatureRows, queries: FeatureRows, k: number): Neighbours {
+  return inferenceMode(() =>
+    scope(() => {
+      const chunks = Array.from({ length: Math.ceil(queries.count / QUERY_ROWS) }, (_, i) => {
+        const start = i * QUERY_ROWS;
+        return scope(() => queries.rows(start, Math.min(QUERY_ROWS, queries.count - start)).keep());
+      });
+      const found: (Neighbours | undefined)[] = chunks.map(() => undefined);
+      try {
+        for (let start = 0; start < bank.count; start += BANK_ROWS)
+          scope(() => {
+            const block = bank.rows(start, Math.min(BANK_ROWS, bank.count - start));
+            for (const [i, chunk] of chunks.entries()) {
+              const before = found[i];
+              found[i] = scope(() => {
+                const best = largest(chunk.matmul(block.t()), Math.min(k, block.shape[0]));
+                const shifted = { similarity: best.similarity, index: best.index.add(start) };
+                return before === undefined ? shifted : merged(before, shifted, k);
+              });
+              keepBoth(found[i]);
+              disposeBoth(before);
+            }
+          });
+        const parts = found.flatMap((part) => part ?? []);
+        return {
+          similarity: cat(parts.map(({ similarity }) => similarity)),
+          index: cat(parts.map(({ index }) => index)),
+        };
+      } finally {
+        for (const part of found) disposeBoth(part);
+        for (const chunk of chunks) chunk.dispose();
+      }
+    }),
+  );
+}
+
+function keepBoth(found: Neighbours | undefined): void {
+  found?.similarity.keep();
+  found?.index.keep();
+}
+
+function disposeBoth(found: Neighbours | undefined): void {
+  found?.similarity.dispose();
+  found?.index.dispose();
+}
+
+/** Of two lists of each row the `k` largest. */
+function merged(a: Neighbours, b: Neighbours, k: number): Neighbours {
+  const similarity = cat([a.similarity, b.similarity], 1);
+  const index = cat([a.index, b.index], 1);
+  const [best, places] = similarity.topk(Math.min(k, similarity.shape[1]), 1, true, true);
+  return { similarity: best, index: index.gather(1, places) };
+}
+
+/**
+ * The `k` largest of each row of `values` [n, m]. Sorting out the largest of many is slow, finding the maximum of a
+ * few is not: the k largest lie in the k groups with the largest maxima, so only those groups are looked through.
+ * Groups are columns m/g apart, so that maxima are taken over whole vectors.
+ */
+function largest(values: Tensor, k: number): Neighbours {
+  const [rows, columns] = values.sizes(2);
+  const size = 2 ** Math.round(Math.log2(Math.sqrt(columns / k)));
+  const groups = Math.floor(columns / size);
+  if (size < 4 || groups <= k) {
+    const [similarity, places] = values.topk(k, 1, true, true);
+    return { similarity, index: places.to({ dtype: 'int32' }) };
+  }
+  const grouped = values.narrow(1, 0, groups * size).unflatten(1, [size, groups]); // [n, g, G]
+  const [, best] = grouped.amax([1]).topk(k, 1, true, false); // [n, k]
+  const inside = grouped.gather(2, best.unsqueeze(1).expand([rows, size, k])).flatten(1); // [n, g * k]
+  const firsts = arange(0, size * groups, groups).to({ dtype: 'int64', device: values.device });
+  const places = best
+    .unsqueeze(1)
+    .add(firsts.view([1, size, 1]))
+    .flatten(1); // the columns of `inside`
+  const left = columns - groups * size; // columns that fill no group are always looked through
+  if (left === 0) return among(inside, places, k);
+  const rest = arange(groups * size, columns, 1).to({ dtype: 'int64', device: values.device });
+  return among(
+    cat([inside, values.narrow(1, groups * size, left)], 1),
+    cat([places, rest.unsqueeze(0).expand([rows, left])], 1),
+    k,
+  );
+}
+
+/** The `k` largest candidates of each row, with their own numbers of columns. */
+function among(candidates: Tensor, columns: Tensor, k: number): Neighbours {
+  const [similarity, best] = candidates.topk(k, 1, true, true);
+  return { similarity, index: columns.gather(1, best).to({ dtype: 'int32' }) };
+}
