@@ -15,6 +15,10 @@ export const commands: CommandTable = {
     summary: 'Weighted k-NN accuracy of frozen features',
     load: async () => (await import('./eval-knn.js')).evalKnn,
   },
+  convert: {
+    summary: "Weights to another format or to another world's names",
+    load: async () => (await import('./convert.js')).convert,
+  },
   demo: {
     summary: 'Draw pictures, train on them without labels, and show what came of it',
     load: async () => (await import('./demo.js')).demo,

@@ -10,6 +10,16 @@ export { type SwinSpec, swinSpec } from './config.js';
 export { ConvolutionalTransformer, type CvtOptions } from './cvt/cvt.js';
 export { cvtOptions } from './cvt/cvt-family.js';
 export { type CvtSpec, cvtSpec } from './cvt/cvt-spec.js';
+export {
+  compact,
+  type ForeignWeights,
+  NAMINGS,
+  type Naming,
+  readForeignWeights,
+  renameWeights,
+  toPrecision,
+  writeHuggingFaceFolder,
+} from './exchange.js';
 export { backboneNames, buildBackbone, miniature } from './registry.js';
 export type { BackboneRequest } from './request.js';
 export { ResNet, type ResNetOptions } from './resnet/resnet.js';

@@ -29,4 +29,11 @@ export {
   type Weights,
 } from './state-dict.js';
 export { type StoredDType, TensorOutline } from './storage.js';
+export {
+  placeOf,
+  readTensors,
+  type TensorFormat,
+  tensorFormat,
+  writeTensors,
+} from './tensor-file.js';
 export * from './values.js';

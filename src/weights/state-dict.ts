@@ -1,10 +1,9 @@
 /** From a file of any origin to named weights: where they lie in it, and what they are called. */
 
-import { extname } from 'node:path';
 import { UserError } from '../errors.js';
 import { type Tensor, TensorBase } from '../torch/index.js';
 import { readPth } from './pth.js';
-import { readSafetensors } from './safetensors.js';
+import { readTensors, tensorFormat } from './tensor-file.js';
 import { entryOf, OrderedDict, type PyValue, TorchParameter } from './values.js';
 
 /** Where weights lie in checkpoints of this family, most wanted first. */
@@ -39,11 +38,12 @@ export interface Weights {
 }
 
 /**
- * The weights of a `.pth` or `.safetensors` file. `checkpointKey` names the part that is wanted, e.g.
+ * The weights of a `.pth`, `.safetensors` or `.npz` file. `checkpointKey` names the part that is wanted, e.g.
  * 'teacher'; without it the usual ones are tried, and the file itself may be a state dict.
  */
 export function readWeights(path: string, checkpointKey?: string): Weights {
-  if (extname(path) === '.safetensors') return flatPart(readSafetensors(path).tensors, checkpointKey);
+  const format = tensorFormat(path);
+  if (format === 'safetensors' || format === 'npz') return flatPart(readTensors(path), checkpointKey);
   const value = readPth(path);
   const whole = stateDictOf(value);
   if (whole !== undefined) return flatPart(whole, checkpointKey);
