@@ -21,8 +21,15 @@ export const train = defineCommand({
   aliases: trainAliases,
   overrides: true,
   async run(options, io, { given, overrides }) {
-    const { howToBegin, loadExperiment, measureFacts, pretrain, readRequest, resolveTrainConfig } =
-      await import('../train/index.js');
+    const {
+      howToBegin,
+      loadExperiment,
+      measureFacts,
+      pretrain,
+      readRequest,
+      resolveTrainConfig,
+      samplerFor,
+    } = await import('../train/index.js');
     const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
     const { RunFolder } = await import('../run/index.js');
 
@@ -37,7 +44,10 @@ export const train = defineCommand({
     const opened: ImageSource[] = [source];
     let folder: Folder | undefined;
     try {
-      const resolution = resolveTrainConfig(request, experiment, await measureFacts(source));
+      const resolution = resolveTrainConfig(request, experiment, {
+        ...(await measureFacts(source)),
+        imagesOfRank: samplerFor(request.options, source).length,
+      });
       const { config } = resolution;
       folder = RunFolder.open(config.output_dir);
       const beginning = howToBegin(folder, config);

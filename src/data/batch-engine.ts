@@ -6,6 +6,7 @@ import type { CropPlan, EvaluationPlan } from './crop-plan.js';
 import { MAX_PIXELS } from './decode.js';
 import type { PixelCache } from './pixel-cache.js';
 import type { BadImage, ProducerOptions, Report } from './producer.js';
+import type { EpochOrder } from './sampler.js';
 import type { ImageSource } from './source.js';
 import { openPool, type Pool } from './worker-pool.js';
 
@@ -74,9 +75,9 @@ export class BatchEngine {
     if (cache) this.producerOptions.cache = cache.shared;
   }
 
-  /** Batches `start`..`iterations`-1 of `order`, `batchSize` rows each (the last may have fewer). */
+  /** Batches `start`..`iterations`-1 of an order, `batchSize` rows each (the last may have fewer). */
   async *run(
-    order: Uint32Array,
+    { indices, repeats }: EpochOrder,
     epoch: number,
     start: number,
     iterations: number,
@@ -90,8 +91,11 @@ export class BatchEngine {
       const number = iteration % this.slots.length;
       const views = this.slots[number];
       const { batchSize } = this.options;
-      const wanted = order.subarray(iteration * batchSize, (iteration + 1) * batchSize);
+      const part = [iteration * batchSize, (iteration + 1) * batchSize] as const;
+      const wanted = indices.subarray(...part);
       views.indices.set(wanted);
+      if (repeats === undefined) views.repeats.fill(0);
+      else views.repeats.set(repeats.subarray(...part));
       Atomics.store(views.next, 0, 0);
       const reports = this.pool!.produce({ slot: number, epoch, rows: wanted.length });
       reports.catch(() => undefined); // reported when its turn comes

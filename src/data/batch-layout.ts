@@ -22,6 +22,8 @@ export interface SlotViews {
   indices: Int32Array;
   /** [batch] -1 = no label */
   labels: Int32Array;
+  /** [batch] how often the picture came before in this epoch */
+  repeats: Int32Array;
   groups: GroupViews[];
 }
 
@@ -46,6 +48,7 @@ function lay(memory: SharedArrayBuffer | undefined, plan: CropPlan, batchSize: n
   const next = int32(1);
   const indices = int32(batchSize);
   const labels = int32(batchSize);
+  const repeats = int32(batchSize);
   const groups = plan.groups.map((group): GroupViews => {
     const n = group.views * batchSize;
     const draws: PhotometricDraws = {
@@ -61,7 +64,7 @@ function lay(memory: SharedArrayBuffer | undefined, plan: CropPlan, batchSize: n
     const cropsOffset = places.take(n * group.size * group.size * 3, (_, at) => at);
     return { group, cropsOffset, draws };
   });
-  return { next, indices, labels, groups, size: places.offset };
+  return { next, indices, labels, repeats, groups, size: places.offset };
 }
 
 /** Shared memory for one batch of `plan`. */
@@ -70,6 +73,6 @@ export function allocateSlot(plan: CropPlan, batchSize: number): SharedArrayBuff
 }
 
 export function viewSlot(memory: SharedArrayBuffer, plan: CropPlan, batchSize: number): SlotViews {
-  const { next, indices, labels, groups } = lay(memory, plan, batchSize);
-  return { memory, bytes: new Uint8Array(memory), next, indices, labels, groups };
+  const { next, indices, labels, repeats, groups } = lay(memory, plan, batchSize);
+  return { memory, bytes: new Uint8Array(memory), next, indices, labels, repeats, groups };
 }

@@ -3,11 +3,12 @@
 import { UserError } from '../errors.js';
 import { fromBuffer, type Tensor } from '../torch/index.js';
 import { BatchEngine, type EngineOptions, type LoaderStats } from './batch-engine.js';
+import { createSampler } from './create-sampler.js';
 import type { CropGroup, CropPlan } from './crop-plan.js';
 import { checkPlan } from './crop-plan.js';
 import { noChanges, type PhotometricDraws } from './photometric.js';
 import type { BadImage } from './producer.js';
-import { epochOrder, iterationsPerEpoch } from './sampler.js';
+import { iterationsPerEpoch, type Sampler } from './sampler.js';
 
 /**
  * Who changes the colours: the workers, crop by crop, or the training device, for the whole batch. The bytes are
@@ -22,6 +23,8 @@ export interface CropLoaderOptions extends EngineOptions {
   world?: number;
   /** default true */
   shuffle?: boolean;
+  /** the order of each epoch, in place of one from seed, rank and world */
+  sampler?: Sampler;
   /** default 'device' */
   photometric?: PhotometricPlace;
 }
@@ -55,19 +58,20 @@ export class CropLoader {
   /** batches an epoch has; an incomplete last one is dropped */
   readonly iterations: number;
   private readonly engine: BatchEngine;
+  private readonly sampler: Sampler;
   /** by slot */
   private readonly groups: CropBatchGroup[][];
 
-  constructor(private readonly options: CropLoaderOptions) {
+  constructor(options: CropLoaderOptions) {
     const { plan, seed, source, batchSize, rank = 0, world = 1 } = options;
     checkPlan(plan);
-    const own = Math.ceil(source.length / world);
-    this.iterations = iterationsPerEpoch(own, batchSize);
+    this.sampler = options.sampler ?? createSampler('distributed', source, options);
+    this.iterations = iterationsPerEpoch(this.sampler.length, batchSize);
     if (this.iterations === 0)
       throw new UserError(
         'data',
-        `a batch of ${batchSize} pictures${world > 1 ? ` on each of ${world} ranks` : ''} is larger than the data set ` +
-          `(${source.length} pictures). Use a smaller batch size.`,
+        `a batch of ${batchSize} pictures${world > 1 ? ` on each of ${world} ranks` : ''} is larger than an epoch ` +
+          `(${this.sampler.length} pictures of ${source.length}). Use a smaller batch size.`,
       );
     if (!(rank >= 0 && rank < world)) throw new Error(`internal: rank ${rank} of ${world}`);
     const colours = options.photometric === 'workers';
@@ -99,8 +103,7 @@ export class CropLoader {
 
   /** The batches of an epoch from `startIteration` on. */
   async *batches(epoch: number, startIteration = 0): AsyncGenerator<CropBatch, void, void> {
-    const { source, seed, rank = 0, world = 1, shuffle = true } = this.options;
-    const order = epochOrder(source.length, { seed, epoch, rank, world, shuffle });
+    const order = this.sampler.order(epoch);
     for await (const { number, views, iteration } of this.engine.run(
       order,
       epoch,

@@ -58,7 +58,8 @@ export class EvaluationLoader {
   }
 
   async *batches(): AsyncGenerator<EvaluationBatch, void, void> {
-    for await (const filled of this.engine.run(this.order, this.epoch, 0, this.iterations)) {
+    const order = { indices: this.order };
+    for await (const filled of this.engine.run(order, this.epoch, 0, this.iterations)) {
       const { views, iteration } = filled;
       const count = this.closeGaps(filled);
       if (count === 0) continue;

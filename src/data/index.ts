@@ -2,6 +2,7 @@
 
 export { isStepName, levelArguments, type StepSettings } from './augment-levels.js';
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
+export { createSampler, SAMPLERS, type SamplerName, type SamplerOptions } from './create-sampler.js';
 export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
 export {
   type CropBatch,
@@ -62,7 +63,14 @@ export { CACHE_LIMIT, cacheFor, PixelCache } from './pixel-cache.js';
 export { type BadImage, changesOf } from './producer.js';
 export { PURPOSE, RandomStream } from './random.js';
 export { type Colour, type RetouchStep, retouch, retouched } from './retouch.js';
-export { epochOrder, iterationsPerEpoch, type Share } from './sampler.js';
+export {
+  type EpochOrder,
+  epochOrder,
+  iterationsPerEpoch,
+  type Ranks,
+  type Sampler,
+  type Share,
+} from './sampler.js';
 export type { ImageSource } from './source.js';
 export { openTar, type TarOptions } from './tar-source.js';
 export { openZip, type ZipOptions } from './zip-source.js';

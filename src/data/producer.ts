@@ -17,7 +17,7 @@ import {
 } from './native-image.js';
 import type { PhotometricDraws } from './photometric.js';
 import { PixelCache, type SharedCache } from './pixel-cache.js';
-import { PURPOSE, RandomStream } from './random.js';
+import { PURPOSE, RandomStream, REPEAT } from './random.js';
 import { type ImageSource, openShared, type SharedSource } from './source.js';
 
 /** Everything a producer needs, in a form that can be sent to a worker. */
@@ -165,7 +165,7 @@ export class Producer {
     for (const { group, cropsOffset, draws } of slot.groups) {
       const cropBytes = group.size * group.size * 3;
       for (let view = 0; view < group.views; view++) {
-        random.key(seed, epoch, key, PURPOSE.crop + job);
+        random.key(seed, epoch, key, PURPOSE.crop + job + REPEAT * slot.repeats[row]);
         const box = randomResizedCrop(random, picture.height, picture.width, group.scale, plan.ratio);
         const flip = random.chance(plan.flip);
         const place = view * batchSize + row;

@@ -3,6 +3,9 @@
 /** What a stream is for, so that streams of one key do not run alike. A crop of view v uses `CROP + v`. */
 export const PURPOSE = { shuffle: 1, replacement: 2, probe: 3, crop: 16 } as const;
 
+/** Added to the purpose of a crop for each time that its picture came before in the same epoch. */
+export const REPEAT = 2 ** 16;
+
 function mix(hash: number, word: number, factor: number): number {
   let h = Math.imul(hash ^ word, factor);
   h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);

@@ -30,6 +30,8 @@ export class RunFolder {
   /** lines that are not in their files yet */
   private readonly pending = new Map<string, string[]>();
   private flushedAt = performance.now();
+  /** those that bad-images.txt names, once it was read */
+  private badImages: Set<string> | undefined;
 
   private constructor(
     readonly path: string,
@@ -122,9 +124,15 @@ export class RunFolder {
     this.keepLines(METRICS, (entry) => Number(entry.iteration) < position.iteration);
   }
 
-  /** A line to bad-images.txt, once for each picture. */
+  /** A line to bad-images.txt, once for each picture, also where an earlier start of the run has named it. */
   badImage(key: string, reason: string): void {
-    this.append(BAD_IMAGES, `${key}\t${reason}\n`);
+    const name = key.replace(/[\t\r\n]/g, ' ');
+    this.badImages ??= new Set(
+      linesOf(join(this.path, BAD_IMAGES)).map((line) => line.slice(0, Math.max(0, line.indexOf('\t')))),
+    );
+    if (this.badImages.has(name)) return;
+    this.badImages.add(name);
+    this.append(BAD_IMAGES, `${name}\t${reason}\n`);
   }
 
   finish(summary: object): void {
@@ -176,6 +184,10 @@ export class RunFolder {
       });
     writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
   }
+}
+
+function linesOf(path: string): string[] {
+  return existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
 }
 
 /** The entries of a metrics.jsonl or log.txt; a cut last line is left out. */

@@ -33,6 +33,7 @@ const FIXED = [
   'global_crops_scale',
   'local_crops',
   'local_crops_scale',
+  'sampler',
   'seed',
   'pretrained_weights',
   'pretrained_weights_ckpt',

@@ -21,6 +21,7 @@ export {
   trainAliases,
   trainOptions,
 } from './options.js';
+export { samplerFor } from './order.js';
 export { cropPlan, type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';

@@ -126,7 +126,21 @@ export const trainOptions = z.strictObject({
     bool(),
     'Read train.tsv or train/*.tsv in --data_path (found out if not given)',
   ),
-  sampler: data.fixed('sampler', z.enum(['distributed', 'chunk']), 'Order of the pictures'),
+  sampler: data.fixed(
+    'sampler',
+    z.enum(['distributed', 'chunk', 'repeated', 'class_aware', 'class_target']),
+    'Order of the pictures: all of them shuffled; shard after shard; each --repeats times; equally many of each class; --target_size of them, evenly over the classes',
+  ),
+  repeats: data.own(count().default(3), 'Times that a picture comes in a row, for --sampler repeated'),
+  samples_per_class: data.own(
+    text().default('average'),
+    "Pictures of each class in an epoch, for --sampler class_aware: a number, 'average' or 'median'",
+  ),
+  target_size: data.own(count(0).default(0), 'Pictures of an epoch, for --sampler class_target; 0 for all'),
+  max_bad_fraction: data.own(
+    fraction().default(0.5),
+    'The run ends when more than this share of the pictures cannot be read',
+  ),
   num_workers: data.auto('num_workers', count(), 'Threads that decode and crop, for each process'),
 
   cfg: experiment.own(

@@ -20,6 +20,7 @@ import type { Position } from './checkpoint.js';
 import { Checkpointing } from './checkpointing.js';
 import { goOn, howToBegin } from './continuation.js';
 import { evaluateTeacher, type KnnSources } from './evaluate.js';
+import { samplerFor } from './order.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
 import { stepSettings, stepsPerEpoch } from './schedules.js';
 import { startFrom } from './starting-weights.js';
@@ -190,6 +191,8 @@ class Pretraining {
       // a CPU that trains has no time for tensors of pixels: exact byte arithmetic in the workers is cheaper
       photometric: config.device === 'cpu' ? 'workers' : 'device',
       seed: config.seed,
+      sampler: samplerFor(config, this.source),
+      maxBadFraction: config.max_bad_fraction,
       batchSize: config.batch_size_per_gpu,
       workers: config.num_workers,
       ...(cache !== undefined && { cache }),

@@ -12,6 +12,8 @@ export interface TrainFacts {
   readonly labelled: boolean;
   /** Median of the shorter sides, in pixels. */
   readonly medianSize: number;
+  /** Pictures that one process sees in an epoch, if it is not its share of all. */
+  readonly imagesOfRank?: number;
   readonly cores: number;
   /** Main memory in bytes. */
   readonly memory: number;

@@ -62,7 +62,7 @@ class Resolver {
     const model = this.model(device, crops.global_crops_size);
     this.checkCrops(crops, model);
     const batch = this.batch(device, worldSize, crops.global_crops_size);
-    const batchesPerEpoch = Math.floor(Math.ceil(facts.images / worldSize) / batch);
+    const batchesPerEpoch = Math.floor(this.ownImages(worldSize) / batch);
     const epochs = this.epochs(device);
     const steps = (epochs * batchesPerEpoch) / options.accumulate;
     const learning = this.learning(epochs, steps);
@@ -256,8 +256,8 @@ class Resolver {
   }
 
   private batch(device: 'cpu' | 'cuda', worldSize: number, size: number): number {
-    const { images, memory } = this.facts;
-    const own = Math.ceil(images / worldSize);
+    const { memory } = this.facts;
+    const own = this.ownImages(worldSize);
     const isScarce = device === 'cpu' && memory < small.LITTLE_MEMORY.bytes;
     const batch = this.pick('batch_size_per_gpu', () => {
       if (isScarce) return [small.LITTLE_MEMORY.batch, `only ${(memory / 2 ** 30).toFixed(1)} GiB of memory`];
@@ -275,6 +275,10 @@ class Resolver {
       );
     this.reasons.batch_size_per_gpu = `only ${own} pictures${worldSize > 1 ? ' for each process' : ''}`;
     return 2 ** Math.floor(Math.log2(own));
+  }
+
+  private ownImages(worldSize: number): number {
+    return this.facts.imagesOfRank ?? Math.ceil(this.facts.images / worldSize);
   }
 
   private epochs(device: 'cpu' | 'cuda'): number {

@@ -12,11 +12,6 @@ interface Missing {
 
 const MISSING: readonly Missing[] = [
   {
-    asked: ({ sampler }) => sampler !== 'distributed',
-    flag: ({ sampler }) => `--sampler ${sampler}`,
-    instead: 'Use --sampler distributed.',
-  },
-  {
     asked: ({ aug_opt }) => aug_opt !== 'dino_aug',
     flag: ({ aug_opt }) => `--aug_opt ${aug_opt}`,
     instead: 'Use --aug_opt dino_aug.',

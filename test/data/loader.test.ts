@@ -137,7 +137,7 @@ describe('the crop loader', () => {
     await expect(loader.batches(0).next()).rejects.toThrow('51 pictures in a row');
     await loader.close();
     expect(() => new CropLoader({ source: none, plan, seed: 0, batchSize: 3 })).toThrow(
-      'larger than the data set',
+      'larger than an epoch',
     );
   });
 

@@ -62,6 +62,18 @@ describe('RunFolder', () => {
     expect(readdirSync(folder.path)).toEqual(['config.json']);
   });
 
+  it('names an unreadable picture once, over all starts of the run', () => {
+    const path = fresh();
+    for (let start = 0; start < 2; start++) {
+      const folder = RunFolder.open(path);
+      folder.badImage('a.png', 'empty');
+      folder.badImage('b\tc.png', 'broken');
+      folder.badImage('a.png', 'gone');
+      folder.close();
+    }
+    expect(readFileSync(join(path, 'bad-images.txt'), 'utf8')).toBe('a.png\tempty\nb c.png\tbroken\n');
+  });
+
   it('names a folder that cannot be made', () => {
     expect(() => RunFolder.open('/dev/null/run')).toThrow(/cannot (make|write).*\/dev\/null\/run/);
   });
