@@ -24,6 +24,8 @@ interface Choice {
 const CHOICES: readonly Choice[] = [
   { name: 'arch/swin_tiny_w7' },
   { name: 'arch/deit_tiny_16' },
+  { name: 'arch/vil_1281' },
+  { name: 'arch/vil_2262' },
   { name: 'checkpoint/basic.legacy' },
   { name: 'checkpoint/basic.zip' },
   { name: 'checkpoint/hostile' },
@@ -57,9 +59,12 @@ const CHOICES: readonly Choice[] = [
   // Its crops and its start serve swin_sgd too. Without the later states its curves are compared, not its end.
   { name: 'trajectory/swin_adamw', without: ['.epoch2.pth', '.epoch4.pth'] },
   { name: 'trajectory/swin_sgd' },
+  { name: 'vil_attn/norpe_g2_pad' },
+  { name: 'vil_attn/rpe_g0_small' },
+  { name: 'vil_attn/rpe_g1' },
 ];
 
-const MOST_BYTES = 3_000_000;
+const MOST_BYTES = 4_000_000;
 
 const [source] = process.argv.slice(2);
 if (source === undefined) throw new Error('give the folder with the golden cases and their manifest.json');

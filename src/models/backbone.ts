@@ -12,12 +12,15 @@ export interface Features {
   grid: readonly [rows: number, columns: number];
 }
 
-/** The attention probabilities of one block. */
+/** The attention probabilities of one block; local attention without windows is written out, with zeros. */
 export interface AttentionMap {
   /** number of the block, counted through all stages */
   block: number;
   stage: number;
-  /** [B * windows, heads, L, L] (windows = 1 for global attention); rows sum to 1 */
+  /**
+   * [B * windows, heads, L, L] (windows = 1 for global attention); rows sum to 1. Where L is more than the number of
+   * regions, tokens of another kind (class token, global tokens) come first.
+   */
   probabilities: Tensor;
   /** regions of the picture at this block, before padding */
   grid: readonly [rows: number, columns: number];
@@ -44,8 +47,11 @@ export interface Backbone extends Module {
   /** Pooled features of the last `count` blocks, side by side: [B, sum of their widths]. */
   blockFeatures(x: Tensor, count: number, options?: BlockFeatureOptions): Tensor;
 
-  /** The attention of every block; an empty list where the architecture has none. */
+  /** The attention of every block whose queries and keys are tokens; an empty list where the architecture has none. */
   attentionMaps(x: Tensor): AttentionMap[];
+
+  /** Told the share of the training that is done (0..1) before each epoch, where a network trains in phases. */
+  trainingProgress?(share: number): void;
 }
 
 /** Collects attention maps as blocks run. */

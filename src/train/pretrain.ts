@@ -209,6 +209,8 @@ class Pretraining {
     const { epoch } = this.position;
     const loader = this.loader as CropLoader;
     if (this.position.step === perEpoch) return undefined; // ended while its end was being evaluated
+    for (const { backbone } of [this.state.student, this.state.teacher])
+      backbone.trainingProgress?.(epoch / config.epochs);
     let gathered: Tensor[][] = [];
     try {
       for await (const batch of loader.batches(epoch, this.position.step * config.accumulate)) {

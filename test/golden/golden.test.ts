@@ -20,7 +20,17 @@ describe('the fixtures', () => {
 
   it('cover every kind that needs no photographs', () => {
     const kinds = [...new Set(cases.map(({ kind }) => kind))].sort();
-    expect(kinds).toEqual(['arch', 'checkpoint', 'graph', 'knn', 'linear', 'loss', 'schedule', 'trajectory']);
+    expect(kinds).toEqual([
+      'arch',
+      'checkpoint',
+      'graph',
+      'knn',
+      'linear',
+      'loss',
+      'schedule',
+      'trajectory',
+      'vil_attn',
+    ]);
   });
 });
 

@@ -32,7 +32,7 @@ const msvit = z
     SHARE_KV: z.boolean().default(true),
     ONLY_GLOBAL: z.boolean().default(false),
     SW_EXACT: z.union([z.literal(-1), z.literal(0), z.literal(1)]).default(0),
-    MODE: z.number().int().min(-1).default(0),
+    MODE: z.number().int().min(-1).max(8).default(0),
     VIL_MODE_SWITCH: rate().default(1),
     POOL_METHOD: choice(['mean', 'fc']),
     WITH_SE: choice(['SE', 'ECA']),
@@ -42,8 +42,13 @@ const msvit = z
   .superRefine((spec, context) => {
     const complain = (field: string, message: string) =>
       context.addIssue({ code: 'custom', path: [field], message });
-    if (!spec.ATTN_TYPE.startsWith('longformer')) return;
     for (const [i, stage] of spec.ARCH.entries()) {
+      if (spec.WITH_SE === 'SE' && Math.trunc(stage.dim * spec.SE_MLP_RATIO) === 0)
+        complain(
+          'SE_MLP_RATIO',
+          `stage ${i + 1} of ARCH is ${stage.dim} wide, of which ${spec.SE_MLP_RATIO} is less than one`,
+        );
+      if (!spec.ATTN_TYPE.startsWith('longformer')) continue;
       const sparse = spec.ARCH.slice(0, i + 1).every((before) => before.sparse);
       if (!sparse) continue;
       if (spec.ONLY_GLOBAL && stage.globals === 0)
