@@ -16,6 +16,13 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+// Compiled once for every x86-64 and once for AVX2; the loader of the library picks one.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define ESVIT_WIDE __attribute__((target_clones("avx2", "default"), noinline))
+#else
+#define ESVIT_WIDE
+#endif
+
 namespace esvit {
 namespace {
 
@@ -104,81 +111,98 @@ void sharpen(uint8_t* pixels, int64_t width, int64_t height, float factor) {
   // A blend of a value with itself is the value, so the border needs no work.
 }
 
-// Pillow's cubic through four neighbours.
-template <class Value>
-inline double cubic(Value a, Value b, Value c, Value d, double t) {
-  const double p1 = b, p2 = -a + c, p3 = 2 * (a - b) + c - d, p4 = -a + b - c + d;
-  return p1 + t * (p2 + t * (p3 + t * p4));
-}
+// Pixels are four lanes wide below: three channels and one that nobody reads.
+constexpr int kLanes = 4;
 
 inline uint8_t cut(double value) { return value <= 0 ? 0 : value >= 255 ? 255 : static_cast<uint8_t>(value); }
 
 struct Source {
   const uint8_t* data;
-  int64_t width, height, stride;
-  int64_t column(int64_t x) const { return std::clamp<int64_t>(x, 0, width - 1) * 3; }
-  const uint8_t* row(int64_t y) const { return data + std::clamp<int64_t>(y, 0, height - 1) * stride; }
+  int64_t width, height;
+  int64_t column(int64_t x) const { return std::clamp<int64_t>(x, 0, width - 1) * kLanes; }
+  const uint8_t* row(int64_t y) const { return data + std::clamp<int64_t>(y, 0, height - 1) * width * kLanes; }
 };
 
-// x, y: where the middle of a pixel of `source` has fraction 0
-inline void cubicAt(const Source& source, double x, double y, uint8_t* target) {
+// Pillow's cubic through four neighbours of one row.
+inline void cubicAcross(const uint8_t* row, const int64_t* at, double t, double* result) {
+  const uint8_t *a = row + at[0], *b = row + at[1], *c = row + at[2], *d = row + at[3];
+  for (int k = 0; k < kLanes; k++) {
+    const int p2 = c[k] - a[k], p3 = 2 * (a[k] - b[k]) + c[k] - d[k], p4 = b[k] - a[k] - c[k] + d[k];
+    result[k] = b[k] + t * (p2 + t * (p3 + t * p4));
+  }
+}
+
+inline void cubicDown(const double (*rows)[kLanes], double t, double* result) {
+  for (int k = 0; k < kLanes; k++) {
+    const double a = rows[0][k], b = rows[1][k], c = rows[2][k], d = rows[3][k];
+    const double p2 = -a + c, p3 = 2 * (a - b) + c - d, p4 = -a + b - c + d;
+    result[k] = b + t * (p2 + t * (p3 + t * p4));
+  }
+}
+
+// x, y: where the middle of a pixel of `source` has fraction 0. Without a fraction along an axis the cubic is its
+// second point, so shears and shifts need one row or one column only.
+inline void cubicAt(const Source& source, double x, double y, double* value) {
   const double left = std::floor(x), top = std::floor(y);
   const double dx = x - left, dy = y - top;
   const int64_t column = static_cast<int64_t>(left) - 1, line = static_cast<int64_t>(top) - 1;
   int64_t at[4];
-  const uint8_t* rows[4];
-  for (int k = 0; k < 4; k++) {
-    at[k] = source.column(column + k);
-    rows[k] = source.row(line + k);
+  for (int k = 0; k < 4; k++) at[k] = source.column(column + k);
+  double rows[4][kLanes];
+  const int from = dy == 0 ? 1 : 0, to = dy == 0 ? 2 : 4;
+  for (int k = from; k < to; k++) {
+    const uint8_t* row = source.row(line + k);
+    if (dx != 0)
+      cubicAcross(row, at, dx, rows[k]);
+    else
+      for (int c = 0; c < kLanes; c++) rows[k][c] = row[at[1] + c];
   }
-  for (int c = 0; c < 3; c++) {
-    double across[4];
-    for (int k = 0; k < 4; k++) {
-      const uint8_t* p = rows[k] + c;
-      across[k] = cubic<int>(p[at[0]], p[at[1]], p[at[2]], p[at[3]], dx);
-    }
-    target[c] = cut(cubic<double>(across[0], across[1], across[2], across[3], dy));
-  }
+  if (dy == 0)
+    std::memcpy(value, rows[1], sizeof(rows[1]));
+  else
+    cubicDown(rows, dy, value);
 }
 
-inline void linearAt(const Source& source, double x, double y, uint8_t* target) {
+inline void linearAt(const Source& source, double x, double y, double* value) {
   const double left = std::floor(x), top = std::floor(y);
   const double dx = x - left, dy = y - top;
   const int64_t column = static_cast<int64_t>(left), line = static_cast<int64_t>(top);
   const int64_t at[2] = {source.column(column), source.column(column + 1)};
-  const uint8_t* rows[2] = {source.row(line), source.row(line + 1)};
-  for (int c = 0; c < 3; c++) {
-    double across[2];
-    for (int k = 0; k < 2; k++) {
-      const uint8_t* p = rows[k] + c;
-      across[k] = p[at[0]] + (p[at[1]] - p[at[0]]) * dx;
-    }
-    target[c] = cut(across[0] + (across[1] - across[0]) * dy);
+  const uint8_t *upper = source.row(line), *lower = source.row(line + 1);
+  for (int c = 0; c < kLanes; c++) {
+    const int a = upper[at[0] + c], b = upper[at[1] + c], d = lower[at[0] + c], e = lower[at[1] + c];
+    const double above = a + (b - a) * dx, below = d + (e - d) * dx;
+    value[c] = above + (below - above) * dy;
   }
 }
 
 // Every pixel looks up where it comes from; what comes from outside takes the fill colour.
-void affine(uint8_t* pixels, int64_t width, int64_t height, const double* numbers) {
-  thread_local std::vector<uint8_t> memory;
-  const int64_t stride = width * 3;
-  memory.assign(pixels, pixels + stride * height);
-  const Source source{memory.data(), width, height, stride};
+ESVIT_WIDE void affine(uint8_t* pixels, int64_t width, int64_t height, const double* numbers) {
+  thread_local std::vector<uint8_t> scratch;
+  std::vector<uint8_t>& memory = scratch;
+  memory.resize(std::max<size_t>(memory.size(), static_cast<size_t>(width * height * kLanes)));
+  for (int64_t i = 0; i < width * height; i++) std::memcpy(&memory[i * kLanes], pixels + i * 3, 3);
+  const Source source{memory.data(), width, height};
   const bool isCubic = static_cast<int>(numbers[6]) == kAffineBicubic;
   const int fill = static_cast<int>(numbers[7]);
   const uint8_t colour[3] = {static_cast<uint8_t>(fill >> 16), static_cast<uint8_t>(fill >> 8),
                              static_cast<uint8_t>(fill)};
   for (int64_t y = 0; y < height; y++) {
-    uint8_t* target = pixels + y * stride;
+    uint8_t* target = pixels + y * width * 3;
     for (int64_t x = 0; x < width; x++, target += 3) {
       const double outX = static_cast<double>(x) + 0.5, outY = static_cast<double>(y) + 0.5;
       const double inX = numbers[0] * outX + numbers[1] * outY + numbers[2];
       const double inY = numbers[3] * outX + numbers[4] * outY + numbers[5];
-      if (!(inX >= 0 && inX < static_cast<double>(width) && inY >= 0 && inY < static_cast<double>(height)))
+      if (!(inX >= 0 && inX < static_cast<double>(width) && inY >= 0 && inY < static_cast<double>(height))) {
         std::memcpy(target, colour, 3);
-      else if (isCubic)
-        cubicAt(source, inX - 0.5, inY - 0.5, target);
+        continue;
+      }
+      double value[kLanes];
+      if (isCubic)
+        cubicAt(source, inX - 0.5, inY - 0.5, value);
       else
-        linearAt(source, inX - 0.5, inY - 0.5, target);
+        linearAt(source, inX - 0.5, inY - 0.5, value);
+      for (int c = 0; c < 3; c++) target[c] = cut(value[c]);
     }
   }
 }

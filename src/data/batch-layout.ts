@@ -1,6 +1,7 @@
 /** Where the parts of a batch lie in its shared memory; main thread and workers compute the same places. */
 
 import type { CropGroup, CropPlan } from './crop-plan.js';
+import type { ErasingDraws } from './erase-draws.js';
 import type { PhotometricDraws } from './photometric.js';
 
 const ALIGN = 64;
@@ -10,6 +11,8 @@ export interface GroupViews {
   /** uint8 [views * batch, size, size, 3], view by view; here: where it begins in the memory, in bytes */
   cropsOffset: number;
   draws: PhotometricDraws;
+  /** only where the plan erases */
+  erasing?: ErasingDraws;
 }
 
 /** A batch in shared memory. */
@@ -61,8 +64,15 @@ function lay(memory: SharedArrayBuffer | undefined, plan: CropPlan, batchSize: n
       blurRadius: float32(n),
       solarize: uint8(n),
     };
+    const { erasing: policy } = plan;
+    const erasing = policy && {
+      mode: policy.mode,
+      count: policy.count,
+      boxes: int32(n * policy.count * 4),
+      keys: int32(n),
+    };
     const cropsOffset = places.take(n * group.size * group.size * 3, (_, at) => at);
-    return { group, cropsOffset, draws };
+    return { group, cropsOffset, draws, ...(erasing && { erasing }) };
   });
   return { next, indices, labels, repeats, groups, size: places.offset };
 }

@@ -72,10 +72,13 @@ export function drawPhotometric(
   const jitter = random.chance(photometric.jitter);
   if (jitter) random.shuffle(order);
   const factor = (range: Range) => (jitter ? random.uniform(range[0], range[1]) : Number.NaN);
+  // A turn by nothing would still go through 8-bit HSV and back.
+  const noHue = photometric.hue[0] === 0 && photometric.hue[1] === 0;
   draws.brightness[row] = factor(photometric.brightness);
   draws.contrast[row] = factor(photometric.contrast);
   draws.saturation[row] = factor(photometric.saturation);
-  draws.hue[row] = factor(photometric.hue);
+  const hue = factor(photometric.hue);
+  draws.hue[row] = noHue ? Number.NaN : hue;
   draws.gray[row] = random.chance(photometric.gray) ? 1 : 0;
   const [thin, wide] = photometric.blurRadius;
   draws.blurRadius[row] = random.chance(group.blur[view]) ? random.uniform(thin, wide) : 0;

@@ -6,6 +6,7 @@ import { BatchEngine, type EngineOptions, type LoaderStats } from './batch-engin
 import { createSampler } from './create-sampler.js';
 import type { CropGroup, CropPlan } from './crop-plan.js';
 import { checkPlan } from './crop-plan.js';
+import type { ErasingDraws } from './erase-draws.js';
 import { noChanges, type PhotometricDraws } from './photometric.js';
 import type { BadImage } from './producer.js';
 import { iterationsPerEpoch, type Sampler } from './sampler.js';
@@ -37,6 +38,8 @@ export interface CropBatchGroup {
   crops: Tensor;
   /** what the training device has yet to do to the same rows: nothing at all where the workers did it */
   draws: PhotometricDraws;
+  /** what is erased after the normalisation, where the plan erases */
+  erasing?: ErasingDraws;
 }
 
 /** Valid until the next batch is asked for: the memory is used again. */
@@ -77,7 +80,7 @@ export class CropLoader {
     const colours = options.photometric === 'workers';
     this.engine = new BatchEngine(options, { plan, seed, colours });
     this.groups = this.engine.slots.map((slot) =>
-      slot.groups.map(({ group, cropsOffset, draws }) => {
+      slot.groups.map(({ group, cropsOffset, draws, erasing }) => {
         const { size, views, role } = group;
         const shape = [views * batchSize, size, size, 3];
         const crops = fromBuffer(slot.memory, { shape, dtype: 'uint8', byteOffset: cropsOffset });
@@ -87,6 +90,7 @@ export class CropLoader {
           role,
           crops: crops.keep(),
           draws: colours ? noChanges(views * batchSize) : draws,
+          ...(erasing && { erasing }),
         };
       }),
     );

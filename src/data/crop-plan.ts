@@ -1,6 +1,8 @@
 /** Which crops are made of a picture, and how they are changed: the settings of a multi-crop augmentation. */
 
 import { UserError } from '../errors.js';
+import type { AutoAugment } from './augment-strings.js';
+import type { ErasePolicy } from './erase-draws.js';
 
 export type Range = readonly [low: number, high: number];
 
@@ -33,6 +35,9 @@ export interface PhotometricPolicy {
   blurRadius: Range;
 }
 
+/** How a box is resized to a crop. */
+export type CropFilter = 'bilinear' | 'bicubic';
+
 export interface CropPlan {
   groups: readonly CropGroup[];
   /** width : height of a box, drawn uniformly in its logarithm */
@@ -40,8 +45,14 @@ export interface CropPlan {
   /** probability of a mirrored crop */
   flip: number;
   photometric: PhotometricPolicy;
-  /** how boxes are resized; default bicubic */
-  filter?: 'bilinear' | 'bicubic';
+  /** one is drawn for each crop, and for each geometric step of `autoAugment`; default bicubic */
+  filters?: readonly CropFilter[];
+  /** steps on the finished crop, before its colours change */
+  autoAugment?: AutoAugment;
+  /** after normalisation */
+  erasing?: ErasePolicy;
+  /** the first view of each picture stays whole */
+  sparesFirstView?: boolean;
 }
 
 /** One centre crop a picture: the shorter side is resized to `resize`, then `size` x `size` pixels are kept. */
@@ -68,7 +79,7 @@ export function classifierPlan(size: number): CropPlan {
     ratio: [3 / 4, 4 / 3],
     flip: 0.5,
     photometric: { ...DINO_PHOTOMETRIC, jitter: 0, gray: 0 },
-    filter: 'bilinear',
+    filters: ['bilinear'],
   };
 }
 

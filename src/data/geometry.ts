@@ -1,7 +1,7 @@
 /** The two ways in which a picture becomes a square: a box that is resized, or a resize with a centre crop. */
 
 import { type Box, roundHalfEven } from './crop-draws.js';
-import type { EvaluationPlan } from './crop-plan.js';
+import type { CropFilter, EvaluationPlan } from './crop-plan.js';
 import { FILTER, type ResampleJob } from './native-image.js';
 
 /** torchvision's resized_crop, optionally mirrored. */
@@ -10,7 +10,7 @@ export function cropJob(
   size: number,
   flip: boolean,
   offset: number,
-  filter: keyof typeof FILTER = 'bicubic',
+  filter: CropFilter = 'bicubic',
 ): ResampleJob {
   return {
     ...box,

@@ -1,6 +1,8 @@
 /** From a path with pictures to batches: sources, sampling, crops, workers, photometric step. */
 
 export { isStepName, levelArguments, type StepSettings } from './augment-levels.js';
+export { type AutoAugment, parseAutoAugment } from './augment-strings.js';
+export { type AugmentRecipe, applyRecipe, drawAutoAugment } from './auto-augment.js';
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
 export { createSampler, SAMPLERS, type SamplerName, type SamplerOptions } from './create-sampler.js';
 export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
@@ -23,16 +25,17 @@ export {
   type PhotometricPolicy,
   type Range,
 } from './crop-plan.js';
+export { type PolicyName, type PolicyOptions, policyPlan } from './crop-policies.js';
 export { decode, MAX_PIXELS } from './decode.js';
 export {
   drawErasing,
   type EraseMode,
   type ErasePolicy,
   type ErasingDraws,
-  erase,
   eraseBoxes,
   RANDOM_ERASING,
-} from './erasing.js';
+} from './erase-draws.js';
+export { erase } from './erasing.js';
 export { type EvaluationBatch, EvaluationLoader, type EvaluationLoaderOptions } from './evaluation-loader.js';
 export { IMAGE_EXTENSIONS } from './file-list.js';
 export { type FolderOptions, openFolder } from './folder-source.js';

@@ -5,6 +5,8 @@
  */
 
 import { cat, type Device, scope, type Tensor, tensor, where } from '../torch/index.js';
+import type { ErasingDraws } from './erase-draws.js';
+import { erase } from './erasing.js';
 
 /** What was drawn for each of n crops; NaN (or 0 for blur) means the step is off. */
 export interface PhotometricDraws {
@@ -58,11 +60,13 @@ export function noChanges(n: number): PhotometricDraws {
 
 /** Crops of a batch as a network takes them, on `device`: float32 [n, 3, h, w]. */
 export function networkInput(
-  { crops, draws }: { crops: Tensor; draws: PhotometricDraws },
+  { crops, draws, erasing }: { crops: Tensor; draws: PhotometricDraws; erasing?: ErasingDraws },
   device: Device = crops.device,
 ): Tensor {
   return scope(() => {
-    return normalise(applyPhotometric(toPlanes(crops, device), draws));
+    const x = normalise(applyPhotometric(toPlanes(crops, device), draws));
+    if (erasing !== undefined) erase(x, erasing);
+    return x;
   });
 }
 

@@ -1,10 +1,13 @@
 /** Fills the rows of a batch: read, decode, draw, crop. The same code runs in workers and in the main thread. */
 
 import { messageOf, UserError } from '../errors.js';
+import { type AugmentRecipe, applyRecipe, drawAutoAugment } from './auto-augment.js';
 import { type SlotViews, viewSlot } from './batch-layout.js';
 import { drawPhotometric, randomResizedCrop } from './crop-draws.js';
 import type { CropPlan, EvaluationPlan } from './crop-plan.js';
+import { stepSettings } from './crop-policies.js';
 import { decode } from './decode.js';
+import { drawErasing } from './erase-draws.js';
 import { cropJob, evaluationJob } from './geometry.js';
 import {
   COLOUR_FIELDS,
@@ -18,6 +21,7 @@ import {
 import type { PhotometricDraws } from './photometric.js';
 import { PixelCache, type SharedCache } from './pixel-cache.js';
 import { PURPOSE, RandomStream, REPEAT } from './random.js';
+import type { Place } from './retouch.js';
 import { type ImageSource, openShared, type SharedSource } from './source.js';
 
 /** Everything a producer needs, in a form that can be sent to a worker. */
@@ -161,25 +165,31 @@ export class Producer {
   private crop(picture: Picture, slot: SlotViews, row: number, epoch: number, key: number): void {
     const { plan, batchSize, seed } = this.options;
     const { random, jobs, colours } = this;
+    const { filters = ['bicubic'], autoAugment } = plan;
+    const recipes: { place: Place; recipe: AugmentRecipe }[] = [];
     let job = 0;
-    for (const { group, cropsOffset, draws } of slot.groups) {
-      const cropBytes = group.size * group.size * 3;
+    for (const { group, cropsOffset, draws, erasing } of slot.groups) {
+      const { size } = group;
+      const settings = autoAugment && stepSettings(plan, size);
       for (let view = 0; view < group.views; view++) {
         random.key(seed, epoch, key, PURPOSE.crop + job + REPEAT * slot.repeats[row]);
         const box = randomResizedCrop(random, picture.height, picture.width, group.scale, plan.ratio);
         const flip = random.chance(plan.flip);
-        const place = view * batchSize + row;
-        drawPhotometric(random, plan, group, view, draws, place);
-        const offset = cropsOffset + place * cropBytes;
-        writeJob(jobs, job, cropJob(box, group.size, flip, offset, plan.filter));
-        if (colours) {
-          const square = { offset, width: group.size, height: group.size };
-          writeColours(colours, job, square, changesOf(draws, place));
-        }
+        const at = view * batchSize + row;
+        drawPhotometric(random, plan, group, view, draws, at);
+        const filter = filters.length > 1 ? filters[random.integer(filters.length)] : filters[0];
+        const place = { offset: cropsOffset + at * size * size * 3, width: size, height: size };
+        writeJob(jobs, job, cropJob(box, size, flip, place.offset, filter));
+        if (settings !== undefined && autoAugment !== undefined)
+          recipes.push({ place, recipe: drawAutoAugment(random, autoAugment, settings, place) });
+        if (colours) writeColours(colours, job, place, changesOf(draws, at));
+        if (erasing !== undefined && plan.erasing !== undefined && !(plan.sparesFirstView && job === 0))
+          drawErasing(random, size, plan.erasing, erasing, at);
         job++;
       }
     }
     nativeImage.imageResample(picture.data, picture.width, picture.height, jobs, slot.bytes);
+    for (const { place, recipe } of recipes) applyRecipe(slot.bytes, place, recipe);
     if (colours) nativeImage.imagePhotometric(slot.bytes, colours);
   }
 

@@ -11,6 +11,7 @@ export {
   saveCheckpoint,
 } from './checkpoint.js';
 export { type Beginning, howToBegin } from './continuation.js';
+export { cropPlan } from './crops.js';
 export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
 export { isBf16Fast, measureFacts } from './facts.js';
@@ -22,7 +23,7 @@ export {
   trainOptions,
 } from './options.js';
 export { samplerFor } from './order.js';
-export { cropPlan, type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
+export { type PretrainEvents, type PretrainResult, pretrain, type StepReport } from './pretrain.js';
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';

@@ -1,15 +1,7 @@
 /** Pre-training: the loop, from pictures to checkpoints. */
 
 import type { DeepReadonly } from '../config/index.js';
-import {
-  type CropBatch,
-  CropLoader,
-  type CropPlan,
-  cacheFor,
-  dinoPlan,
-  type ImageSource,
-  networkInput,
-} from '../data/index.js';
+import { type CropBatch, CropLoader, cacheFor, type ImageSource, networkInput } from '../data/index.js';
 import { UserError } from '../errors.js';
 import type { KnnResult } from '../eval/index.js';
 import type { LogEntry, RunFolder } from '../run/index.js';
@@ -19,6 +11,7 @@ import { buildState } from './build.js';
 import type { Position } from './checkpoint.js';
 import { Checkpointing } from './checkpointing.js';
 import { goOn, howToBegin } from './continuation.js';
+import { cropPlan } from './crops.js';
 import { evaluateTeacher, type KnnSources } from './evaluate.js';
 import { samplerFor } from './order.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
@@ -85,20 +78,6 @@ export async function pretrain(
   } finally {
     await run.close();
   }
-}
-
-/** The crops of a run. */
-export function cropPlan(config: Config): CropPlan {
-  return dinoPlan({
-    globalSize: config.global_crops_size,
-    globalScale: config.global_crops_scale as [number, number],
-    localSizes: config.local_crops.map(({ size }) => size),
-    localCounts: config.local_crops.map(({ count }) => count),
-    localScale: config.local_crops_scale as [number, number],
-    blurRadius: config.blur_radius as [number, number],
-    hue: config.hue_jitter,
-    gray: config.gray_probability,
-  });
 }
 
 class Pretraining {

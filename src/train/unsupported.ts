@@ -1,5 +1,6 @@
 /** Flags of the original whose function is not there yet: refused by name, never ignored. */
 
+import { parseAutoAugment } from '../data/index.js';
 import { UserError } from '../errors.js';
 import type { TrainOptions } from './options.js';
 
@@ -11,11 +12,6 @@ interface Missing {
 }
 
 const MISSING: readonly Missing[] = [
-  {
-    asked: ({ aug_opt }) => aug_opt !== 'dino_aug',
-    flag: ({ aug_opt }) => `--aug_opt ${aug_opt}`,
-    instead: 'Use --aug_opt dino_aug.',
-  },
   { asked: ({ use_mixup }) => use_mixup, flag: () => '--use_mixup True', instead: 'Leave it out.' },
   {
     asked: ({ dist_url }) => dist_url !== 'env://',
@@ -40,6 +36,7 @@ const DEIT_FLAGS = [
   'recount',
   'resplit',
 ] as const;
+const COLOUR_FLAGS = ['blur_radius', 'hue_jitter', 'gray_probability'] as const;
 const MIXUP_FLAGS = [
   'num_mixup_views',
   'mixup',
@@ -57,7 +54,10 @@ export function flagsWithoutEffect(options: TrainOptions, given: ReadonlySet<str
   const idle = (names: readonly string[], why: string) => {
     for (const name of names) if (given.has(name)) notes.push(`--${name} has no effect ${why}.`);
   };
-  if (options.aug_opt === 'dino_aug') idle(DEIT_FLAGS, 'with --aug_opt dino_aug');
+  const policy = options.aug_opt;
+  if (policy === 'deit_aug' || policy === 'basic_aug') idle(COLOUR_FLAGS, `with --aug_opt ${policy}`);
+  if (policy !== 'deit_aug') idle(DEIT_FLAGS, `with --aug_opt ${policy}`);
+  else if (parseAutoAugment(options.aa) !== undefined) idle(['color_jitter'], 'unless --aa is none');
   if (!options.use_mixup) idle(MIXUP_FLAGS, 'without --use_mixup True');
   return notes;
 }
