@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeSampleData } from '../src/data/scenes/index.js';
-import { backboneNames, miniature } from '../src/models/index.js';
 import { table } from './peer.js';
 
 /** Small networks for pictures of 64 pixels, as fields of MODEL.SPEC. */
@@ -18,12 +17,13 @@ const NETWORKS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   cvt_tiny: { NUM_STAGES: 3, DIM_EMBED: [32, 64, 128], NUM_HEADS: [1, 2, 4], DEPTH: [1, 2, 2] },
   resnet18: { WIDTH: 16 },
   deit_tiny: { PATCH_SIZE: 8, EMBED_DIM: 96, DEPTH: 6, NUM_HEADS: 3 },
-  // others of the registry as they are made small for tests
-  ...Object.fromEntries(
-    backboneNames
-      .filter((name) => name.startsWith('vil_1281'))
-      .map((name) => [name, miniature(name).spec ?? {}]),
-  ),
+  vil: {
+    MSVIT: {
+      ARCH: 'l1,h1,d32,n1,p4,f4,a0_l2,h2,d64,n2,p2,f4,a0_l3,h4,d128,n2,s0,g0,p2,a0',
+      MODE: 1,
+      VIL_MODE_SWITCH: 0.75,
+    },
+  },
 };
 
 const SETTINGS = {

@@ -1,7 +1,7 @@
 /** Micro networks of the `graph` and `trajectory` cases, from their configuration. */
 
 import { z } from 'zod';
-import { type Backbone, SwinTransformer, VisionTransformer } from '../models/index.js';
+import { type Backbone, buildBackbone, SwinTransformer, VisionTransformer } from '../models/index.js';
 import { DinoHead, MultiCropNetwork } from '../ssl/index.js';
 
 const swinModel = z.looseObject({
@@ -27,6 +27,25 @@ const deitModel = z.looseObject({
   mlp_ratio: z.number(),
   qkv_bias: z.boolean(),
   norm_eps: z.number(),
+});
+
+/** The arguments of the original's constructor, with its defaults. */
+const vilModel = z.looseObject({
+  arch: z.string(),
+  img_size: z.number(),
+  drop_path_rate: z.number().default(0),
+  norm_embed: z.boolean().default(false),
+  avg_pool: z.boolean().default(false),
+  sharew: z.boolean().default(false),
+  share_kv: z.boolean().default(false),
+  only_glo: z.boolean().default(false),
+  attn_type: z.string().default('longformerhand'),
+  sw_exact: z.number().default(0),
+  mode: z.number().default(0),
+  pool_method: z.string().nullable().default(null),
+  with_se: z.union([z.string(), z.boolean()]).nullable().default(null),
+  se_mlp_ratio: z.number().default(0.625),
+  se_mlp_balance: z.boolean().default(false),
 });
 
 export const networkSchema = z.looseObject({
@@ -61,6 +80,31 @@ const BACKBONES: Record<string, (model: unknown) => Backbone> = {
       ape: false,
       patchNorm: m.patch_norm,
       normEps: m.norm_eps,
+    });
+  },
+  vil(model) {
+    const m = vilModel.parse(model);
+    return buildBackbone({
+      arch: 'vil',
+      imgSize: m.img_size,
+      spec: {
+        DROP_PATH: m.drop_path_rate,
+        NORM_EMBED: m.norm_embed,
+        AVG_POOL: m.avg_pool,
+        MSVIT: {
+          ARCH: m.arch,
+          SHARE_W: m.sharew,
+          SHARE_KV: m.share_kv,
+          ONLY_GLOBAL: m.only_glo,
+          ATTN_TYPE: m.attn_type,
+          SW_EXACT: m.sw_exact,
+          MODE: m.mode,
+          POOL_METHOD: m.pool_method,
+          WITH_SE: m.with_se === false ? null : m.with_se,
+          SE_MLP_RATIO: m.se_mlp_ratio,
+          SE_MLP_BALANCE: m.se_mlp_balance,
+        },
+      },
     });
   },
   deit(model) {

@@ -25,6 +25,7 @@ export type { BackboneRequest } from './request.js';
 export { ResNet, type ResNetOptions } from './resnet/resnet.js';
 export { type SwinOptions, SwinTransformer } from './swin/swin.js';
 export { swinOptions } from './swin/swin-family.js';
+export { FullAttention } from './vil/full-attention.js';
 export { LongformerAttention } from './vil/longformer.js';
 export type { VilOptions } from './vil/options.js';
 export { VisionLongformer } from './vil/vil.js';
