@@ -43,6 +43,52 @@ export function writeAtomic(path: string, write: (append: (bytes: Uint8Array) =>
   }
 }
 
+/** A file that is written bit by bit over a long time, and is there under its name only after `commit`. */
+export class AtomicFile {
+  private readonly temporary: string;
+  private descriptor: number | undefined;
+  /** bytes written so far */
+  size = 0;
+
+  constructor(readonly path: string) {
+    this.temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+    this.descriptor = this.guarded(() => openSync(this.temporary, 'w'));
+  }
+
+  append(bytes: Uint8Array): void {
+    this.guarded(() => {
+      for (let offset = 0; offset < bytes.byteLength; )
+        offset += writeSync(this.descriptor as number, bytes, offset);
+    });
+    this.size += bytes.byteLength;
+  }
+
+  commit(): void {
+    this.guarded(() => {
+      fsyncSync(this.descriptor as number);
+      closeSync(this.descriptor as number);
+      this.descriptor = undefined;
+      renameDurably(this.temporary, this.path);
+    });
+  }
+
+  /** Leaves nothing behind; without effect after `commit`. */
+  abandon(): void {
+    if (this.descriptor === undefined) return;
+    closeSync(this.descriptor);
+    this.descriptor = undefined;
+    rmSync(this.temporary, { force: true });
+  }
+
+  private guarded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw diskError(this.path, error);
+    }
+  }
+}
+
 /** `writeAtomic` for content that is at hand. */
 export function writeFileAtomic(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;

@@ -19,6 +19,10 @@ export const commands: CommandTable = {
     summary: "Weights to another format or to another world's names",
     load: async () => (await import('./convert.js')).convert,
   },
+  data: {
+    summary: 'Check a set of pictures, or pack it for fast reading',
+    load: async () => (await import('./data.js')).data,
+  },
   demo: {
     summary: 'Draw pictures, train on them without labels, and show what came of it',
     load: async () => (await import('./demo.js')).demo,

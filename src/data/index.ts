@@ -4,6 +4,13 @@ export { isStepName, levelArguments, type StepSettings } from './augment-levels.
 export { type AutoAugment, parseAutoAugment } from './augment-strings.js';
 export { type AugmentRecipe, applyRecipe, drawAutoAugment } from './auto-augment.js';
 export type { EngineOptions, LoaderStats } from './batch-engine.js';
+export {
+  type CheckOptions,
+  type CheckReport,
+  checkImages,
+  type LoadingSpeed,
+  measureLoading,
+} from './check.js';
 export { createSampler, SAMPLERS, type SamplerName, type SamplerOptions } from './create-sampler.js';
 export { type Box, drawPhotometric, fallbackBox, randomResizedCrop } from './crop-draws.js';
 export {

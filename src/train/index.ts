@@ -27,5 +27,6 @@ export { type PretrainEvents, type PretrainResult, pretrain, type StepReport } f
 export { type Request, readRequest, type TrainFacts } from './request.js';
 export { resolveTrainConfig } from './resolve.js';
 export type { Resolution, ResolvedTrainConfig } from './resolved-config.js';
+export { measureTraining } from './speed.js';
 export { continueStage, startFromWeights } from './starting-weights.js';
 export { type StepBatch, type StepResult, type StepState, trainStep } from './step.js';

@@ -1,0 +1,3 @@
+/** Packing pictures into archives. */
+
+export { PACK_FORMATS, type PackFormat, type PackOptions, type PackResult, packImages } from './pack.js';
