@@ -20,7 +20,7 @@ export interface ImageSource {
   readonly description: string;
   /** How many pictures lie together in each file or shard, in order; one number where all do. */
   readonly chunks: readonly number[];
-  /** -1 = no label, or not one alone */
+  /** -1 = no label, or not one alone. Never throws. */
   label(index: number): number;
   /** All labels of a picture, ascending. */
   labels(index: number): readonly number[];

@@ -84,7 +84,11 @@ class TsvSource implements ImageSource {
     const { labelColumn, found } = this.shared;
     if (found !== undefined) return found.labels[index];
     if (labelColumn !== 'numbers' && labelColumn !== 'map') return -1;
-    return this.labelOf(this.head(index)?.label);
+    try {
+      return this.labelOf(this.head(index)?.label);
+    } catch {
+      return -1; // the file is gone; whoever reads the picture will say so
+    }
   }
 
   labels(index: number): readonly number[] {

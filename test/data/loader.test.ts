@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
@@ -120,6 +121,24 @@ describe('the crop loader', () => {
     ).toEqual(['class0/bad.jpg', 'class1/empty.png', 'class2/text.png']);
     expect(bad).toHaveLength(6);
     expect(bad.find(({ key }) => key.includes('empty'))?.reason).toBe('the file is empty');
+  });
+
+  it('goes on when files vanish while it runs', async () => {
+    for (const workers of [0, 2]) {
+      const root = await writePictures(24);
+      const source = await openImages(root);
+      const loader = new CropLoader({ source, plan, seed: 3, batchSize: 8, workers, prefetch: 0 });
+      const gone = new Set([source.key(3), source.key(17)]);
+      for (let epoch = 0; epoch < 2; epoch++) {
+        for await (const { indices } of loader.batches(epoch))
+          for (const index of indices) if (epoch > 0) expect(gone).not.toContain(source.key(index));
+        if (epoch === 0) for (const key of gone) rmSync(join(root, key));
+      }
+      const bad = [...loader.badImages.values()];
+      expect(new Set(bad.map(({ key }) => key))).toEqual(gone);
+      for (const { reason } of bad) expect(reason).toContain('ENOENT');
+      await loader.close();
+    }
   });
 
   it('stops where too much is unreadable', async () => {
