@@ -1,82 +1,77 @@
-/** Does a run end with the same weights however often it is killed? SIGKILL at random moments, then resume. */
+/** Does a run end with the same numbers however often it is killed? SIGKILL at random moments, then the same command. */
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { makeSampleData } from '../src/data/scenes/index.js';
-import { type Tensor, TensorBase } from '../src/torch/index.js';
-import { entryOf, type PyValue, readPth } from '../src/weights/index.js';
+import { ending, finalState, start } from './storm.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const kills = Number(process.argv[2] ?? 20);
+const kills = Number(process.argv[2] ?? 200);
 
-/** Runs the training; kills it after so many milliseconds. Whether it was killed. */
-function train(pictures: string, output: string, killAfter?: number): Promise<boolean> {
-  const argv = [
-    'train',
-    '--cfg',
-    'test/fixtures/micro.yaml',
-    '--data_path',
-    pictures,
-    '--output_dir',
-    output,
-  ];
-  const more = ['--epochs', '60', '--checkpoint_every_minutes', '0.01', '--quiet'];
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...argv, ...more], {
-      cwd: root,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      if (signal === 'SIGKILL') resolve(true);
-      else if (code === 0) resolve(false);
-      else reject(new Error(`the training ended with code ${code}`));
-    });
-  });
+/** Milliseconds until a run that was just started has written its first checkpoint. */
+async function untilFirstCheckpoint(output: string): Promise<number> {
+  const from = performance.now();
+  while (!existsSync(join(output, 'checkpoint.pth'))) await new Promise((resolve) => setTimeout(resolve, 20));
+  return performance.now() - from;
 }
 
-function weights(output: string): string[] {
-  const found: string[] = [];
-  const walk = (place: string, value: PyValue | undefined): void => {
-    if (value instanceof TensorBase)
-      found.push(`${place} ${Buffer.from((value as Tensor).bytes()).toString('base64')}`);
-    else if (value instanceof Map) for (const [key, item] of value) walk(`${place}.${String(key)}`, item);
-  };
-  const content = readPth(join(output, 'checkpoint.pth'));
-  for (const key of ['student', 'teacher', 'optimizer', 'dino_loss']) walk(key, entryOf(content, key));
-  return found;
-}
+const iterations = (output: string) => {
+  const path = join(output, 'metrics.jsonl');
+  if (!existsSync(path)) return '';
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  return lines
+    .map((line) => JSON.parse(line) as Record<string, number>)
+    .map(({ iteration, loss }) => `${iteration} ${loss}`)
+    .join();
+};
 
 const folder = mkdtempSync(join(tmpdir(), 'esvit-kill-'));
 try {
   const pictures = join(folder, 'pictures');
   await makeSampleData(pictures, { perClass: 8, valPerClass: 1, size: 40, seed: 1 });
-  const start = performance.now();
-  await train(pictures, join(folder, 'whole'));
-  const longest = performance.now() - start;
-  console.log(`undisturbed: ${(longest / 1000).toFixed(1)} s`);
-  let killed = 0;
-  let runs = 0;
-  while (killed < kills) {
-    const output = join(folder, `broken-${runs++}`);
-    let alive = true;
-    while (alive) {
-      const isDone = !(await train(
-        pictures,
-        output,
-        killed < kills ? 1000 + Math.random() * 0.6 * longest : undefined,
-      ));
-      if (isDone) alive = false;
-      else killed++;
+  const whole = join(folder, 'whole');
+  const before = performance.now();
+  const undisturbed = start(pictures, whole);
+  const [first] = await Promise.all([untilFirstCheckpoint(whole), ending(undisturbed)]);
+  const rest = performance.now() - before - first;
+  console.log(
+    `undisturbed: first checkpoint after ${(first / 1000).toFixed(1)} s, ${(rest / 1000).toFixed(1)} s more`,
+  );
+  const [state, metrics] = [finalState(whole), iterations(whole)];
+
+  const tally = { killed: 0, early: 0, saving: 0, runs: 0, different: 0, broken: 0 };
+  while (tally.killed < kills) {
+    const output = join(folder, `broken-${tally.runs++}`);
+    for (;;) {
+      const isLast = tally.killed >= kills;
+      const child = start(pictures, output, '--num_workers', String(1 + Math.floor(Math.random() * 2)));
+      // mostly while it trains and saves, sometimes while it starts
+      const after = first * (0.4 + 0.6 * Math.random()) + (rest / 6) * Math.random();
+      const timer = isLast ? undefined : setTimeout(() => child.kill('SIGKILL'), after);
+      const { code, signal, stderr } = await ending(child);
+      clearTimeout(timer);
+      if (stderr.includes('put aside')) tally.broken++;
+      if (signal !== 'SIGKILL') {
+        if (code !== 0) throw new Error(`the training ended with code ${code}: ${stderr}`);
+        break;
+      }
+      tally.killed++;
+      const left = existsSync(output) ? readdirSync(output) : [];
+      if (!left.includes('checkpoint.pth')) tally.early++;
+      if (left.some((name) => name.startsWith('.checkpoint'))) tally.saving++;
     }
-    const same = JSON.stringify(weights(output)) === JSON.stringify(weights(join(folder, 'whole')));
-    console.log(`run ${runs}: ${killed} kills so far, weights ${same ? 'equal' : 'DIFFER'}`);
-    if (!same) process.exitCode = 1;
+    const same = finalState(output) === state && iterations(output) === metrics;
+    if (!same) tally.different++;
+    console.log(
+      `run ${tally.runs}: ${tally.killed} kills so far, ${same ? 'the same numbers' : 'OTHER NUMBERS'}`,
+    );
+    rmSync(output, { recursive: true, force: true });
   }
+  console.log(
+    `${tally.killed} kills in ${tally.runs} runs: ${tally.saving} in the middle of a save, ${tally.early} before the first checkpoint; ` +
+      `${tally.broken} checkpoints that could not be read; ${tally.different} runs that ended with other numbers.`,
+  );
+  if (tally.different > 0) process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
