@@ -1,18 +1,23 @@
 /** Does a run end with the same numbers however often it is killed? SIGKILL at random moments, then the same command. */
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeSampleData } from '../src/data/scenes/index.js';
 import { ending, finalState, start } from './storm.js';
 
 const kills = Number(process.argv[2] ?? 200);
 
-/** Milliseconds until a run that was just started has written its first checkpoint. */
-async function untilFirstCheckpoint(output: string): Promise<number> {
-  const from = performance.now();
-  while (!existsSync(join(output, 'checkpoint.pth'))) await new Promise((resolve) => setTimeout(resolve, 20));
-  return performance.now() - from;
+/** Waits until this start has written a checkpoint; false where the process ended before. */
+async function hasSaved(child: ChildProcess, output: string, since: number): Promise<boolean> {
+  const path = join(output, 'checkpoint.pth');
+  for (;;) {
+    if (child.exitCode !== null || child.signalCode !== null) return false;
+    if (existsSync(path) && statSync(path).mtimeMs >= since) return true;
+    await sleep(5);
+  }
 }
 
 const iterations = (output: string) => {
@@ -30,10 +35,13 @@ try {
   const pictures = join(folder, 'pictures');
   await makeSampleData(pictures, { perClass: 8, valPerClass: 1, size: 40, seed: 1 });
   const whole = join(folder, 'whole');
-  const before = performance.now();
+  const before = Date.now();
   const undisturbed = start(pictures, whole);
-  const [first] = await Promise.all([untilFirstCheckpoint(whole), ending(undisturbed)]);
-  const rest = performance.now() - before - first;
+  const ended = ending(undisturbed);
+  await hasSaved(undisturbed, whole, before);
+  const first = Date.now() - before;
+  await ended;
+  const rest = Date.now() - before - first;
   console.log(
     `undisturbed: first checkpoint after ${(first / 1000).toFixed(1)} s, ${(rest / 1000).toFixed(1)} s more`,
   );
@@ -45,14 +53,20 @@ try {
     for (;;) {
       const isLast = tally.killed >= kills;
       const child = start(pictures, output, '--num_workers', String(1 + Math.floor(Math.random() * 2)));
-      // mostly while it trains and saves, sometimes while it starts
-      const after = first * (0.4 + 0.6 * Math.random()) + (rest / 6) * Math.random();
-      const timer = isLast ? undefined : setTimeout(() => child.kill('SIGKILL'), after);
-      const { code, signal, stderr } = await ending(child);
-      clearTimeout(timer);
+      const over = ending(child);
+      if (!isLast) {
+        // Mostly while it trains and saves, sometimes while it starts.
+        const isEarly = Math.random() < 0.2;
+        if (!isEarly) await hasSaved(child, output, Date.now());
+        await sleep(Math.random() * (isEarly ? first : rest / 8));
+        child.kill('SIGKILL');
+      }
+      const { code, signal, stderr } = await over;
       if (stderr.includes('put aside')) tally.broken++;
       if (signal !== 'SIGKILL') {
-        if (code !== 0) throw new Error(`the training ended with code ${code}: ${stderr}`);
+        // killed after its last word, before it could leave: there is nothing left to do
+        const wasDone = stderr.includes('is finished');
+        if (code !== 0 && !wasDone) throw new Error(`the training ended with code ${code}: ${stderr}`);
         break;
       }
       tally.killed++;

@@ -27,6 +27,10 @@ export const commands: CommandTable = {
     summary: 'Draw pictures, train on them without labels, and show what came of it',
     load: async () => (await import('./demo.js')).demo,
   },
+  models: {
+    summary: 'List the published checkpoints, and verify a file of one of them',
+    load: async () => (await import('./models.js')).models,
+  },
   doctor: {
     summary: 'Show what this machine offers, and what is wrong or slow',
     load: async () => (await import('./doctor.js')).doctor,

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { UserError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
@@ -103,8 +104,9 @@ function fromRun(run: string, options: z.output<typeof shape>): Plan {
     global_crops_size: imageSize,
     patch_size: patchSize,
   } = modelSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-  const weights = options.pretrained_weights ?? join(run, 'checkpoint.pth');
-  if (!existsSync(weights))
+  const own = join(run, 'checkpoint.pth');
+  const weights = options.pretrained_weights ?? own;
+  if (weights === own && !existsSync(own))
     throw new UserError('usage', `There is no checkpoint in ${run} yet; train it first.`);
   return {
     build: {
@@ -138,4 +140,9 @@ async function fromFlags(options: z.output<typeof shape>, overrides: readonly st
     imageSize,
     weights: options.pretrained_weights,
   };
+}
+
+/** A file of the package, wherever the command is called. */
+export function packageFile(path: string): string {
+  return fileURLToPath(new URL(`../../${path}`, import.meta.url));
 }
