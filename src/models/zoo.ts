@@ -31,8 +31,7 @@ const SWIN = 'swin';
 const TINY_7 = 'configs/swin/swin_tiny_patch4_window7_224.yaml';
 const BOTH = 'view + region';
 const FROM_SCRATCH = '300 epochs of both tasks';
-const SECOND_STAGE = (epoch: number) =>
-  `${epoch} epochs of views, then both tasks to epoch 300`;
+const SECOND_STAGE = (epoch: number) => `${epoch} epochs of views, then both tasks to epoch 300`;
 
 /** From the table of the authors' repository (arXiv 2106.09785); figures as printed there. */
 export const publishedModels: readonly PublishedModel[] = [

@@ -198,13 +198,13 @@ function newestState(folder: RunFolder, note: (line: string) => void): SavedStat
 /** Settings as a checkpoint holds them, as plain data. */
 function settingsOf(args: PyValue | undefined): Settings {
   const entries = args instanceof Namespace ? args.entries : args instanceof Map ? args : new Map();
-  return Object.fromEntries([...entries].map(([name, value]) => [String(name), plain(value)]));
+  const known = [...entries].filter(([, value]) => value !== null); // None is what was left open
+  return Object.fromEntries(known.map(([name, value]) => [String(name), plain(value)]));
 }
 
 function plain(value: PyValue): unknown {
   const number = numberOf(value);
   if (number !== undefined) return number;
-  if (value === null) return undefined;
   if (Array.isArray(value)) return value.map(plain);
   if (value instanceof PyTuple) return value.items.map(plain);
   if (value instanceof Map)

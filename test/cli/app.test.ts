@@ -241,6 +241,17 @@ describe('signals', () => {
     expect(host.listenerCount('SIGINT')).toBe(0);
   });
 
+  it('takes SIGUSR1 for a warning: SIGTERM may follow it, and the command still ends in good order', async () => {
+    const host = new FakeHost();
+    const handled: string[] = [];
+    const ended = runOn(host, waiting(handled), 'waiting');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (const signal of ['SIGUSR1', 'SIGUSR1', 'SIGTERM', 'SIGUSR1']) host.emit(signal, signal);
+    expect(await ended).toBe(143);
+    expect(handled).toEqual(['SIGUSR1']);
+    expect(host.exited).toBeUndefined();
+  });
+
   it('ends at once at the second signal, or at the first that nobody handles', async () => {
     const host = new FakeHost();
     const ended = runOn(host, waiting([]), 'waiting');

@@ -122,6 +122,20 @@ describe('a finished run', () => {
   });
 });
 
+describe('a file to go on from', () => {
+  it('is continued in another folder as in its own', async () => {
+    const before = join(run('done'), 'checkpoint_prev1.pth'); // the end of its first epoch
+    const copy = await esvit(train('copy', '--epochs', '2', '--resume', before));
+    expect(copy.stdout).toContain('Finished after 20 iterations');
+    expect(contents(join(run('copy'), 'checkpoint.pth'))).toEqual(
+      contents(join(run('done'), 'checkpoint.pth')),
+    );
+    const other = await esvit(train('other', '--epochs', '2', '--resume', before, '--out_dim', '32'));
+    expect(other.stderr).toMatch(/the run of .*_prev1\.pth has out_dim 64, now it is 32/);
+    expect(other.code).toBe(2);
+  });
+});
+
 describe('k-NN', () => {
   it('is watched in training and measured afterwards', async () => {
     const watched = await esvit(train('knn', '--epochs', '1', '--knn_every', '1', '--json'));
