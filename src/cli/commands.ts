@@ -39,6 +39,10 @@ export const commands: CommandTable = {
     summary: 'Compare with numbers that the original code computed',
     load: async () => (await import('./golden.js')).golden,
   },
+  preview: {
+    summary: 'Draw a contact sheet of the crops that the network would see',
+    load: async () => (await import('./preview.js')).preview,
+  },
   'sample-data': {
     summary: 'Draw a labelled picture set of simple objects, by seed',
     load: async () => (await import('./sample-data.js')).sampleData,

@@ -58,6 +58,13 @@ export {
 } from './layout.js';
 export { openList, openWebVision } from './listed-sources.js';
 export {
+  drawMixing,
+  type MixedPicture,
+  type MixingPolicy,
+  mixes,
+  mixPictures,
+} from './mixing.js';
+export {
   type ColourChanges,
   changeColours,
   FILTER,

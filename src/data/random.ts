@@ -1,7 +1,7 @@
 /** Random numbers that depend on a key only: the same (seed, epoch, index, purpose) draws the same, everywhere. */
 
-/** What a stream is for, so that streams of one key do not run alike. A crop of view v uses `CROP + v`. */
-export const PURPOSE = { shuffle: 1, replacement: 2, probe: 3, crop: 16 } as const;
+/** What a stream is for, so that streams of one key do not run alike. A crop of view v uses `crop + v`, its mixing `mixing + v`. */
+export const PURPOSE = { shuffle: 1, replacement: 2, probe: 3, crop: 16, mixing: 2 ** 30 } as const;
 
 /** Added to the purpose of a crop for each time that its picture came before in the same epoch. */
 export const REPEAT = 2 ** 16;

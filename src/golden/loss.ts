@@ -50,13 +50,15 @@ export function* runLoss(golden: GoldenCase, folder: string): Generator<Check> {
       const global = { views: 2, regions: globalRegions };
       const student = output('s', local.views > 0 ? [global, local] : [global]);
       const teacher = output('t', [{ views: 2, regions: config.t_npatch?.[0] ?? 0 }]);
-      const targets = config.mixup
-        ? Array.from(
-            { length: config.ncrops },
-            (_, view) => stored.get(`step${step}.target.${view}`) as Tensor,
-          )
+      // With both tasks the original takes mixing targets and leaves them unread.
+      const isMixed = config.mixup === true && config.loss === 'DINOLoss';
+      const mixing = isMixed
+        ? Array.from({ length: config.ncrops }, (_, view) => ({
+            targets: stored.get(`step${step}.target.${view}`) as Tensor,
+            smoothing: 0,
+          }))
         : undefined;
-      const result = loss.forward(student, teacher, epoch, targets);
+      const result = loss.forward(student, teacher, epoch, mixing);
       loss.updateCenters();
       const mine: Record<string, Tensor> = {
         loss: result.loss,

@@ -18,5 +18,6 @@ export {
   ViewLoss,
   ViewRegionLoss,
 } from './loss.js';
+export { type CropMixing, cropMixing, ownShares } from './mixing.js';
 export { type CropGroup, MultiCropNetwork, type MultiCropOutput } from './multi-crop.js';
 export { moveTeacher, startTeacher } from './teacher.js';

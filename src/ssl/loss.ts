@@ -6,6 +6,7 @@ import { arange, noGrad, scope, type Tensor, zeros } from '../torch/index.js';
 import { CenterUpdate } from './center.js';
 import { gradientFor, rowsCrossEntropy } from './cross-entropy.js';
 import { unitLength } from './head.js';
+import type { CropMixing } from './mixing.js';
 import type { MultiCropOutput } from './multi-crop.js';
 
 export interface LossOptions {
@@ -72,17 +73,16 @@ export class ViewLoss extends Module {
   }
 
   /**
-   * student: of all crops; teacher: of the two global crops; targetsMixup: for each crop [B, B], how much
-   * picture j of the student counts for picture i of the teacher. Collects the teacher's outputs for the
-   * centre, which moves with `updateCenters`.
+   * student: of all crops; teacher: of the two global crops, unmixed; mixing: of each crop of the student, undefined
+   * where it is whole. Collects the teacher's outputs for the centre, which moves with `updateCenters`.
    */
   forward(
     student: MultiCropOutput,
     teacher: MultiCropOutput,
     epoch: number,
-    targetsMixup?: readonly Tensor[],
+    mixing?: readonly (CropMixing | undefined)[],
   ): LossResult {
-    return noGrad(() => scope(() => this.viewPart(student, teacher, epoch, 1, targetsMixup)));
+    return noGrad(() => scope(() => this.viewPart(student, teacher, epoch, 1, mixing)));
   }
 
   /** Moves the centres by all that was collected since the last call; once a step. */
@@ -105,7 +105,7 @@ export class ViewLoss extends Module {
     teacher: MultiCropOutput,
     epoch: number,
     share: number,
-    targetsMixup?: readonly Tensor[],
+    mixing?: readonly (CropMixing | undefined)[],
   ): LossResult {
     return scope(() => {
       const crops = cropsOf(student);
@@ -119,7 +119,7 @@ export class ViewLoss extends Module {
         // A global view is compared with the other one only.
         const target = view < TEACHERS ? q[1 - view] : both;
         const teachers = view < TEACHERS ? 1 : TEACHERS;
-        const mix = targetsMixup?.[view];
+        const mix = mixing?.[view]?.targets;
         const mixed = mix === undefined ? target : mix.t().matmul(target);
         const total = mix === undefined ? teachers : mix.sum([0]).unsqueeze(1).mul(teachers);
         const part = rowsCrossEntropy(
@@ -160,12 +160,12 @@ export class ViewRegionLoss extends ViewLoss {
     student: MultiCropOutput,
     teacher: MultiCropOutput,
     epoch: number,
-    targetsMixup?: readonly Tensor[],
+    mixing?: readonly (CropMixing | undefined)[],
   ): LossResult {
     return noGrad(() =>
       scope(() => {
-        const views = this.viewPart(student, teacher, epoch, 0.5, targetsMixup);
-        const regions = this.regionPart(student, teacher, epoch, 0.5);
+        const views = this.viewPart(student, teacher, epoch, 0.5, mixing);
+        const regions = this.regionPart(student, teacher, epoch, 0.5, mixing);
         return {
           loss: views.loss.add(regions.loss),
           roots: [...views.roots, ...regions.roots],
@@ -190,6 +190,7 @@ export class ViewRegionLoss extends ViewLoss {
     teacher: MultiCropOutput,
     epoch: number,
     share: number,
+    mixing?: readonly (CropMixing | undefined)[],
   ): LossResult {
     return scope(() => {
       if (student.dense === undefined || teacher.dense === undefined)
@@ -205,21 +206,32 @@ export class ViewRegionLoss extends ViewLoss {
       let start = 0;
       for (const group of student.groups) {
         const rows = batch * group.regions; // of one crop
-        const matches = matchRegions(
-          features.narrow(0, start, rows * group.views),
-          teacherFeatures,
-          batch,
-          group.views,
-        );
+        const inGroup = features.narrow(0, start, rows * group.views);
+        const matches = matchRegions(inGroup, teacherFeatures, batch, group.views);
+        const mixes = Array.from({ length: group.views }, (_, i) => mixing?.[view + i]);
+        const isMixed = mixes.some((mix) => mix?.regionShares !== undefined);
+        const inPartner = isMixed ? matchRegions(inGroup, teacherFeatures, batch, group.views, true) : [];
         for (let i = 0; i < group.views; i++, view++, start += rows) {
-          const mine = matches.map((rowsOfTeacher) => rowsOfTeacher.narrow(0, i * rows, rows));
-          const teachers = mine.filter((_, teacherView) => teacherView !== view);
+          const ofOthers = (all: readonly Tensor[]) =>
+            all
+              .filter((_, teacherView) => teacherView !== view)
+              .map((rowsOfTeacher) => rowsOfTeacher.narrow(0, i * rows, rows));
+          const teachers = ofOthers(matches);
+          const shares = mixes[i]?.regionShares?.(group.regions);
+          const partners = shares === undefined ? [] : ofOthers(inPartner);
+          const even = this.evenTarget(q, mixes[i], view);
           const part = rowsCrossEntropy(
             region.narrow(0, start, rows),
             (first, count) => {
-              const target = q.indexSelect(0, teachers[0].narrow(0, first, count));
-              for (const other of teachers.slice(1))
-                target.add_(q.indexSelect(0, other.narrow(0, first, count)));
+              const answers = (found: readonly Tensor[]) => {
+                const sum = q.indexSelect(0, found[0].narrow(0, first, count));
+                for (const other of found.slice(1)) sum.add_(q.indexSelect(0, other.narrow(0, first, count)));
+                return sum;
+              };
+              let target = answers(teachers);
+              if (shares !== undefined)
+                target = answers(partners).lerpTensor(target, shares.narrow(0, first, count));
+              if (even !== undefined) target.mul_(1 - even.smoothing).add_(even.target);
               return { q: target, total: teachers.length };
             },
             share / (pairsOf(crops) * rows),
@@ -233,14 +245,33 @@ export class ViewRegionLoss extends ViewLoss {
       return { loss: loss as Tensor, roots: [region], gradients: [gradient] };
     });
   }
+
+  /** What label smoothing adds to each region's target: the mean answer of all regions of the teachers' views. */
+  private evenTarget(
+    q: Tensor,
+    mix: CropMixing | undefined,
+    view: number,
+  ): { smoothing: number; target: Tensor } | undefined {
+    const smoothing = mix?.regionShares === undefined ? 0 : mix.smoothing;
+    if (smoothing === 0) return undefined;
+    const means = q.chunk(TEACHERS, 0).map((ofView) => ofView.mean([0], true));
+    const target = view < TEACHERS ? means[1 - view] : means[0].add(means[1]);
+    return { smoothing, target: target.mul(smoothing) };
+  }
 }
 
 /**
- * For each teacher view the row of its most similar region, for every region of one size of student crops.
+ * For each teacher view the row of its most similar region of the same picture or of its partner, for every region of one size of student crops.
  * student: [views * B * N, P] (any length of vectors: the best match does not depend on it), teacher:
  * [2 * B * M, P] of unit length -> two int64 tensors [views * B * N] of rows of the teacher's outputs.
  */
-export function matchRegions(student: Tensor, teacher: Tensor, batch: number, views: number): Tensor[] {
+export function matchRegions(
+  student: Tensor,
+  teacher: Tensor,
+  batch: number,
+  views: number,
+  inPartner = false,
+): Tensor[] {
   return noGrad(() =>
     scope(() => {
       const width = student.shape[1];
@@ -253,15 +284,16 @@ export function matchRegions(student: Tensor, teacher: Tensor, batch: number, vi
           .transpose(0, 1)
           .reshape([batch, count * length, width]);
       // One batched product finds the matches in both teacher views at once.
-      const similarity = side(student, views, regions).bmm(
-        side(teacher, TEACHERS, teacherRegions).transpose(1, 2),
-      );
+      const own = side(teacher, TEACHERS, teacherRegions);
+      const answers = inPartner ? own.flip([0]) : own;
+      const similarity = side(student, views, regions).bmm(answers.transpose(1, 2));
       const best = similarity
         .view([batch, views, regions, TEACHERS, teacherRegions])
         .argmax(-1)
         .permute([3, 1, 0, 2]); // [teachers, views, B, N]
       const device = { dtype: 'int64', device: student.device } as const;
-      const picture = arange(0, batch, undefined, device).mul_(teacherRegions).view([1, batch, 1]);
+      const numbers = arange(0, batch, undefined, device);
+      const picture = (inPartner ? numbers.flip([0]) : numbers).mul(teacherRegions).view([1, batch, 1]);
       return best.unbind(0).map((match, teacherView) =>
         match
           .add(picture)

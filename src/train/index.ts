@@ -11,7 +11,7 @@ export {
   saveCheckpoint,
 } from './checkpoint.js';
 export { type Beginning, howToBegin } from './continuation.js';
-export { cropPlan } from './crops.js';
+export { cropPlan, prepareBatch, releaseBatch } from './crops.js';
 export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
 export { isBf16Fast, measureFacts } from './facts.js';

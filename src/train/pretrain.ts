@@ -1,17 +1,17 @@
 /** Pre-training: the loop, from pictures to checkpoints. */
 
 import type { DeepReadonly } from '../config/index.js';
-import { type CropBatch, CropLoader, cacheFor, type ImageSource, networkInput } from '../data/index.js';
+import { CropLoader, cacheFor, type ImageSource } from '../data/index.js';
 import { UserError } from '../errors.js';
 import type { KnnResult } from '../eval/index.js';
 import type { LogEntry, RunFolder } from '../run/index.js';
 import { type Diagnosis, diagnose, type Health, measureHealth } from '../ssl/index.js';
-import { scope, type Tensor } from '../torch/index.js';
+import { scope } from '../torch/index.js';
 import { buildState } from './build.js';
 import type { Position } from './checkpoint.js';
 import { Checkpointing } from './checkpointing.js';
 import { goOn, howToBegin } from './continuation.js';
-import { cropPlan } from './crops.js';
+import { cropPlan, prepareBatch, releaseBatch } from './crops.js';
 import { evaluateTeacher, type KnnSources } from './evaluate.js';
 import { samplerFor } from './order.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
@@ -190,13 +190,13 @@ class Pretraining {
     if (this.position.step === perEpoch) return undefined; // ended while its end was being evaluated
     for (const { backbone } of [this.state.student, this.state.teacher])
       backbone.trainingProgress?.(epoch / config.epochs);
-    let gathered: Tensor[][] = [];
+    let gathered: StepBatch[] = [];
     try {
       for await (const batch of loader.batches(epoch, this.position.step * config.accumulate)) {
-        gathered.push(this.prepare(batch));
+        gathered.push(prepareBatch(batch, config));
         if (gathered.length < config.accumulate) continue;
         this.step(gathered);
-        release(gathered);
+        gathered.forEach(releaseBatch);
         gathered = [];
         const reason = events.stopReason?.();
         if (reason !== undefined) return reason;
@@ -212,17 +212,16 @@ class Pretraining {
       }
       return undefined;
     } finally {
-      release(gathered);
+      gathered.forEach(releaseBatch);
     }
   }
 
-  private step(gathered: readonly Tensor[][]): void {
+  private step(batches: readonly StepBatch[]): void {
     const { config, state, position } = this;
     const at = this.done;
     const settings = this.settings(at);
     const isChecked = config.health_every > 0 && (at + 1) % config.health_every === 0;
     let health: Health | undefined;
-    const batches = gathered.map((crops): StepBatch => ({ size: config.batch_size_per_gpu, crops }));
     const result = scope(() =>
       trainStep(state, batches, batches.length, settings, ({ student, teacher }) => {
         if (isChecked && health === undefined)
@@ -337,11 +336,6 @@ class Pretraining {
     );
   }
 
-  /** A batch as the network takes it: one tensor for each size of crops. */
-  private prepare(batch: CropBatch): Tensor[] {
-    return batch.groups.map((group) => networkInput(group, this.config.device).keep());
-  }
-
   private result(status: PretrainResult['status'], reason?: string): PretrainResult {
     const seconds = (performance.now() - this.started) / 1000;
     return {
@@ -355,8 +349,4 @@ class Pretraining {
       ...(this.diagnosis !== undefined && { diagnosis: this.diagnosis }),
     };
   }
-}
-
-function release(gathered: readonly Tensor[][]): void {
-  for (const tensors of gathered) for (const tensor of tensors) tensor.dispose();
 }

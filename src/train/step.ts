@@ -1,7 +1,7 @@
 /** One optimisation step, in the original's order. */
 
 import { cancelLastLayerGradients, clipGradients, type GradScaler, type Optimizer } from '../optim/index.js';
-import { type MultiCropNetwork, moveTeacher, type ViewLoss } from '../ssl/index.js';
+import { type CropMixing, type MultiCropNetwork, moveTeacher, type ViewLoss } from '../ssl/index.js';
 import { autocast, backward, type DType, noGrad, scope, type Tensor } from '../torch/index.js';
 
 export interface StepState {
@@ -31,7 +31,10 @@ export interface StepSettings {
 export interface StepBatch {
   size: number;
   crops: readonly Tensor[];
-  targetsMixup?: readonly Tensor[];
+  /** what the teacher sees, where the student's pictures are mixed: [2 * batch, 3, s, s] */
+  teacherCrops?: Tensor;
+  /** of each crop of the student */
+  mixing?: readonly (CropMixing | undefined)[];
 }
 
 export interface StepResult {
@@ -102,9 +105,11 @@ function batchGradients(
 ): number {
   const mixed = <T>(body: () => T): T =>
     precision === 'float32' ? body() : autocast({ device: batch.crops[0].device, dtype: precision }, body);
-  const target = noGrad(() => mixed(() => teacher.forward(batch.crops.slice(0, 1), batch.size)));
+  const target = noGrad(() =>
+    mixed(() => teacher.forward([batch.teacherCrops ?? batch.crops[0]], batch.size)),
+  );
   const output = mixed(() => student.forward(batch.crops, batch.size));
-  const result = loss.forward(output, target, epoch, batch.targetsMixup);
+  const result = loss.forward(output, target, epoch, batch.mixing);
   const value = result.loss.item();
   if (!Number.isFinite(value)) return value;
   const scale = share * (scaler?.scale ?? 1);

@@ -12,7 +12,6 @@ interface Missing {
 }
 
 const MISSING: readonly Missing[] = [
-  { asked: ({ use_mixup }) => use_mixup, flag: () => '--use_mixup True', instead: 'Leave it out.' },
   {
     asked: ({ dist_url }) => dist_url !== 'env://',
     flag: ({ dist_url }) => `--dist_url ${dist_url}`,
@@ -20,11 +19,17 @@ const MISSING: readonly Missing[] = [
   },
 ];
 
-/** Throws `UserError('usage')` for the first thing asked for that is not supported yet. */
+/** Throws `UserError('usage')` for the first thing asked for that is not supported yet, or impossible. */
 export function refuseUnsupported(options: TrainOptions): void {
   const missing = MISSING.find(({ asked }) => asked(options));
   if (missing !== undefined)
     throw new UserError('usage', `${missing.flag(options)} is not supported yet. ${missing.instead}`);
+  const [low, high] = options.cutmix_minmax ?? [0, 1];
+  if (!(low >= 0 && low <= high && high <= 1))
+    throw new UserError(
+      'usage',
+      `--cutmix_minmax expected two shares of the side, 0 <= low <= high <= 1, but received ${low} ${high}.`,
+    );
 }
 
 const DEIT_FLAGS = [
@@ -59,5 +64,14 @@ export function flagsWithoutEffect(options: TrainOptions, given: ReadonlySet<str
   if (policy !== 'deit_aug') idle(DEIT_FLAGS, `with --aug_opt ${policy}`);
   else if (parseAutoAugment(options.aa) !== undefined) idle(['color_jitter'], 'unless --aa is none');
   if (!options.use_mixup) idle(MIXUP_FLAGS, 'without --use_mixup True');
+  else if (mixesNothing(options))
+    notes.push(
+      '--use_mixup True mixes nothing: --mixup and --cutmix are 0, or --mixup_prob or --num_mixup_views.',
+    );
   return notes;
+}
+
+function mixesNothing({ mixup, cutmix, cutmix_minmax, mixup_prob, num_mixup_views }: TrainOptions): boolean {
+  const hasRatio = mixup > 0 || cutmix > 0 || cutmix_minmax !== undefined;
+  return !hasRatio || mixup_prob === 0 || num_mixup_views === 0;
 }

@@ -161,7 +161,12 @@ describe.each<[string, readonly CropGroup[]]>([
     const crops = groups.reduce((sum, { views }) => sum + views, 0);
     const mix = Array.from({ length: crops }, () => rand([batch, batch]));
     const expected = naive(student, teacher, batch, 0.04, { view: loss.center }, mix);
-    const found = loss.forward(student, teacher, 0, mix);
+    const found = loss.forward(
+      student,
+      teacher,
+      0,
+      mix.map((targets) => ({ targets, smoothing: 0 })),
+    );
     expectClose(found.loss, expected.loss, 1e-5);
     expectClose(found.gradients[0], expected.gradients[0]);
   });
@@ -171,13 +176,14 @@ describe.each<[string, readonly CropGroup[]]>([
     const loss = new ViewLoss(options);
     const [student, teacher] = [outputs(batch, groups, false), outputs(batch, [globals], false)];
     const crops = groups.reduce((sum, { views }) => sum + views, 0);
-    const same = Array.from({ length: crops }, () =>
-      tensor([
+    const same = Array.from({ length: crops }, () => ({
+      targets: tensor([
         [1, 0, 0],
         [0, 1, 0],
         [0, 0, 1],
       ]),
-    );
+      smoothing: 0,
+    }));
     expectClose(loss.forward(student, teacher, 0, same).loss, loss.forward(student, teacher, 0).loss);
   });
 });

@@ -230,7 +230,7 @@ describe('impossible settings', () => {
     ['--data_path d MODEL.SPEC.WINDOW_SIZE 14', 'without MODEL.NAME'],
     ['--data_path d --aug-opt deit_aug --aa rand-m9-x1', "--aa 'rand-m9-x1': expected sections"],
     ['--data_path d --aug-opt deit_aug --aa v1', 'expected rand, augmix, v0'],
-    ['--data_path d --use_mixup', '--use_mixup True is not supported yet'],
+    ['--data_path d --use_mixup --cutmix_minmax 0.8 0.2', '0 <= low <= high <= 1'],
     ['--data_path d --sampler chunks', '--sampler'],
     ['--data_path d --dist_url tcp://x', 'not supported yet'],
   ])('%s', (line, message) => {
