@@ -36,3 +36,4 @@ export {
 export { bestOf, type LinearProgress, loadLinear, saveLinear } from './linear-checkpoint.js';
 export { type FeatureRows, type Neighbours, nearestRows, tensorRows } from './neighbours.js';
 export { type FeatureFrame, readParquet, writeParquet } from './parquet.js';
+export { extractSharedFeatures } from './shared-features.js';

@@ -4,4 +4,4 @@ export { fanInUniform, heNormal, truncatedNormal, withoutInitialisation } from '
 export { Conv2d, Linear, WeightNormLinear, zeroParameter } from './linear.js';
 export { DropPath, drop, Mlp } from './mlp.js';
 export { Buffer, type LoadReport, Module, officialName, Parameter } from './module.js';
-export { BatchNorm, LayerNorm } from './norm.js';
+export { BatchNorm, LayerNorm, synchroniseBatchNorms } from './norm.js';

@@ -1,5 +1,6 @@
 /** Normalisations. */
 
+import { alone, type Collectives, syncBatchNorm } from '../dist/index.js';
 import { batchNorm, layerNorm, ones, scope, type Tensor, tensor, zeros } from '../torch/index.js';
 import { Buffer, Module, Parameter } from './module.js';
 
@@ -29,8 +30,13 @@ export class LayerNorm extends Module {
   }
 }
 
-/** Over all dimensions but the second (Ioffe and Szegedy 2015); for [B, C] and [B, C, H, W]. */
+/**
+ * Over all dimensions but the second (Ioffe and Szegedy 2015); for [B, C] and [B, C, H, W]. In training the batch is
+ * that of all ranks, once `synchroniseBatchNorms` has said so.
+ */
 export class BatchNorm extends Module {
+  private collectives: Collectives = alone;
+
   readonly weight: Parameter;
   readonly bias: Parameter;
   readonly runningMean: Buffer;
@@ -53,6 +59,15 @@ export class BatchNorm extends Module {
   /** x: [B, C, ...] -> the same shape */
   forward(x: Tensor): Tensor {
     if (this.training) this.numBatchesTracked.add_(1);
+    const { group } = this.collectives;
+    if (this.training && group !== undefined)
+      return syncBatchNorm(
+        group,
+        x,
+        { weight: this.weight, bias: this.bias },
+        { mean: this.runningMean, variance: this.runningVar },
+        { momentum: this.momentum, eps: this.eps },
+      );
     return batchNorm(
       x,
       this.weight,
@@ -65,4 +80,14 @@ export class BatchNorm extends Module {
       true,
     );
   }
+
+  /** Takes statistics over the batches of all these ranks from now on. */
+  synchronise(collectives: Collectives): void {
+    this.collectives = collectives;
+  }
+}
+
+/** All batch norms of `module` normalise by the statistics of all ranks, as PyTorch's SyncBatchNorm does. */
+export function synchroniseBatchNorms(module: Module, collectives: Collectives): void {
+  for (const [, part] of module.modules()) if (part instanceof BatchNorm) part.synchronise(collectives);
 }

@@ -1,5 +1,6 @@
 /** Is the network learning? Measures of a batch, and a verdict in words. */
 
+import { alone, type Collectives, gatherRows } from '../dist/index.js';
 import { noGrad, scope, type Tensor } from '../torch/index.js';
 import { unitLength } from './head.js';
 import type { ViewLoss } from './loss.js';
@@ -21,12 +22,13 @@ export interface Health {
   effectiveRank: number;
 }
 
-/** The teacher's global views, and what the student says of the same ones. */
+/** The teacher's global views, and what the student says of the same ones; over the pictures of all ranks. */
 export function measureHealth(
   student: MultiCropOutput,
   teacher: MultiCropOutput,
   loss: ViewLoss,
   epoch: number,
+  collectives: Collectives = alone,
 ): Health {
   return noGrad(() =>
     scope(() => {
@@ -37,14 +39,19 @@ export function measureHealth(
         .to({ dtype: 'float32' })
         .div(loss.studentTemp)
         .logSoftmax(-1);
-      const teacherEntropy = entropy(q).meanAll().item();
-      const crossEntropy = q.mul(logP).sum([-1]).neg().meanAll().item();
-      const features = (teacher.pooled as Tensor).to({ dtype: 'float32' });
+      const average = (x: Tensor): Tensor => {
+        const mean = x.contiguous();
+        collectives.allReduceSum(mean);
+        return mean.div(collectives.worldSize);
+      };
+      const teacherEntropy = average(entropy(q).meanAll()).item();
+      const crossEntropy = average(q.mul(logP).sum([-1]).neg().meanAll()).item();
+      const features = gatherRows(collectives, (teacher.pooled as Tensor).to({ dtype: 'float32' }));
       return {
         teacherEntropy,
-        studentEntropy: logP.exp().mul(logP).sum([-1]).neg().meanAll().item(),
+        studentEntropy: average(logP.exp().mul(logP).sum([-1]).neg().meanAll()).item(),
         kl: crossEntropy - teacherEntropy,
-        answerSpread: entropy(q.mean([0], true)).item(),
+        answerSpread: entropy(average(q.mean([0], true))).item(),
         centerNorm: loss.center.normAll(2).item(),
         ...featureSpread(features),
       };

@@ -1,7 +1,9 @@
 /** The objects of a run, from its configuration. */
 
 import type { DeepReadonly } from '../config/index.js';
+import { alone, type Collectives } from '../dist/index.js';
 import { buildBackbone } from '../models/index.js';
+import { synchroniseBatchNorms } from '../nn/index.js';
 import {
   AdamW,
   GradScaler,
@@ -42,7 +44,7 @@ export function precisionOf(config: Config): DType {
 }
 
 /** Student, teacher (its copy, without drop path), loss and optimiser; all chance follows from the seed. */
-export function buildState(config: Config): StepState {
+export function buildState(config: Config, collectives: Collectives = alone): StepState {
   setThreads(config.threads);
   manualSeed(config.seed);
   const student = buildNetwork(config, {});
@@ -54,9 +56,11 @@ export function buildState(config: Config): StepState {
     teacherTemp: config.teacher_temp,
     warmupTeacherTempEpochs: config.warmup_teacher_temp_epochs,
     nepochs: config.epochs,
+    collectives,
   };
   const loss = config.use_dense_prediction ? new ViewRegionLoss(options) : new ViewLoss(options);
   for (const module of [student, teacher, loss]) module.to({ device: config.device });
+  for (const network of [student, teacher]) synchroniseBatchNorms(network, collectives);
   return {
     student,
     teacher,

@@ -2,9 +2,10 @@
 
 import type { DeepReadonly } from '../config/index.js';
 import type { ImageSource } from '../data/index.js';
+import { alone, type Collectives } from '../dist/index.js';
 import {
   evaluationPlan,
-  extractFeatures,
+  extractSharedFeatures,
   type FeatureTable,
   type KnnResult,
   knnAccuracy,
@@ -28,15 +29,21 @@ export async function evaluateTeacher(
   config: DeepReadonly<ResolvedTrainConfig>,
   teacher: MultiCropNetwork,
   { bank, queries }: KnnSources,
+  collectives: Collectives = alone,
 ): Promise<KnnResult[]> {
   const features = (source: KnnSources['bank'], most: number): Promise<FeatureTable> =>
-    extractFeatures(teacher.backbone, source, {
-      plan: evaluationPlan(config.global_crops_size),
-      batchSize: Math.max(16, config.batch_size_per_gpu),
-      workers: config.num_workers,
-      device: config.device,
-      indices: evenly(source.length, most),
-    });
+    extractSharedFeatures(
+      teacher.backbone,
+      source,
+      {
+        plan: evaluationPlan(config.global_crops_size),
+        batchSize: Math.max(16, config.batch_size_per_gpu),
+        workers: config.num_workers,
+        device: config.device,
+        indices: evenly(source.length, most),
+      },
+      collectives,
+    );
   const voters = await features(bank, BANK);
   const asked = await features(queries, QUERIES);
   try {

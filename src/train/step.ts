@@ -1,8 +1,9 @@
 /** One optimisation step, in the original's order. */
 
+import type { Collectives, GradientExchange } from '../dist/index.js';
 import { cancelLastLayerGradients, clipGradients, type GradScaler, type Optimizer } from '../optim/index.js';
 import { type CropMixing, type MultiCropNetwork, moveTeacher, type ViewLoss } from '../ssl/index.js';
-import { autocast, backward, type DType, noGrad, scope, type Tensor } from '../torch/index.js';
+import { autocast, backward, type DType, noGrad, scope, type Tensor, tensor } from '../torch/index.js';
 
 export interface StepState {
   student: MultiCropNetwork;
@@ -11,6 +12,17 @@ export interface StepState {
   optimizer: Optimizer;
   /** only for float16 */
   scaler?: GradScaler;
+  /** only where several processes train together */
+  ranks?: Ranks;
+}
+
+/** The other processes of a run, as a step needs them. */
+export interface Ranks {
+  readonly collectives: Collectives;
+  /** of the student's gradients */
+  readonly exchange: GradientExchange;
+  /** a few numbers that every rank tells all others with each step */
+  tell(): readonly number[];
 }
 
 export interface StepSettings {
@@ -38,10 +50,12 @@ export interface StepBatch {
 }
 
 export interface StepResult {
-  /** mean over the batches of the step */
+  /** mean over the batches of the step, and over the ranks */
   loss: number;
   /** of each parameter before clipping, by name; empty where the step was not taken */
   gradientNorms: Map<string, number>;
+  /** of each rank: its loss, seconds it computed, and what it told */
+  ranks?: { loss: number; seconds: number; told: readonly number[] }[];
   /** false where the loss or, under loss scaling, a gradient was not finite: nothing was changed */
   taken: boolean;
 }
@@ -68,15 +82,22 @@ export function trainStep(
   optimizer.groups[0].weightDecay = settings.weightDecay;
   optimizer.zeroGrad();
 
-  let total = 0;
+  const { ranks } = state;
+  const started = performance.now();
+  let own = 0;
+  let left = count;
   for (const batch of batches) {
+    if (--left === 0) ranks?.exchange.arm(); // before that gradients add up, and nothing is sent
     const value = scope(() => batchGradients(state, batch, 1 / count, settings, observe));
-    if (!Number.isFinite(value)) return notTaken(state, value);
-    total += value / count;
+    if (!Number.isFinite(value) && ranks === undefined) return notTaken(state, value);
+    own += value / count;
   }
+  const told = ranks && exchange(ranks, own, (performance.now() - started) / 1000);
+  const total = told === undefined ? own : told.reduce((sum, { loss }) => sum + loss / told.length, 0);
+  if (!Number.isFinite(total)) return { ...notTaken(state, total), ...(told && { ranks: told }) };
   if (scaler !== undefined && !scaler.unscale(student)) {
     scaler.update(false);
-    return notTaken(state, total);
+    return { ...notTaken(state, total), ...(told && { ranks: told }) };
   }
   const gradientNorms = clipGradients(student, settings.clipGrad);
   if (settings.freezeLastLayer) cancelLastLayerGradients(student);
@@ -85,7 +106,24 @@ export function trainStep(
   optimizer.zeroGrad();
   state.loss.updateCenters();
   moveTeacher(teacher, student, settings.momentum);
-  return { loss: total, gradientNorms, taken: true };
+  return { loss: total, gradientNorms, taken: true, ...(told && { ranks: told }) };
+}
+
+/** Averages the gradients; what every rank says of its part of the step. */
+function exchange(
+  { collectives, exchange: gradients, tell }: Ranks,
+  loss: number,
+  seconds: number,
+): NonNullable<StepResult['ranks']> {
+  gradients.finish();
+  return scope(() => {
+    const own = tensor(Float64Array.of(loss, seconds, ...tell()));
+    const all = Array.from(collectives.allGather(own).toArray(), Number);
+    return Array.from({ length: collectives.worldSize }, (_, rank) => {
+      const [value, time, ...told] = all.slice(rank * own.numel, (rank + 1) * own.numel);
+      return { loss: value, seconds: time, told };
+    });
+  });
 }
 
 /** Leaves no trace of the step: neither gradients nor sums for the centres. */
@@ -97,7 +135,7 @@ function notTaken({ loss, optimizer }: StepState, value: number): StepResult {
 
 /** Adds the gradients of one batch; the loss. */
 function batchGradients(
-  { student, teacher, loss, scaler }: StepState,
+  { student, teacher, loss, scaler, ranks }: StepState,
   batch: StepBatch,
   share: number,
   { epoch, precision }: StepSettings,
@@ -111,7 +149,8 @@ function batchGradients(
   const output = mixed(() => student.forward(batch.crops, batch.size));
   const result = loss.forward(output, target, epoch, batch.mixing);
   const value = result.loss.item();
-  if (!Number.isFinite(value)) return value;
+  // The others count on this rank's gradients, whatever they are; afterwards all know that the step is not taken.
+  if (!Number.isFinite(value) && ranks === undefined) return value;
   const scale = share * (scaler?.scale ?? 1);
   for (const [i, gradient] of result.gradients.entries()) {
     if (scale !== 1) gradient.mul_(scale);
