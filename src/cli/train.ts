@@ -1,12 +1,16 @@
 /** `esvit train`: pre-training on pictures without labels. */
 
+import { constants } from 'node:os';
 import { join } from 'node:path';
+import type { DeepReadonly } from '../config/index.js';
 import type { ImageSource } from '../data/index.js';
+import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { RunFolder as Folder } from '../run/index.js';
-import type { KnnSources, PretrainResult, Resolution } from '../train/index.js';
+import type { Experiment, KnnSources, PretrainResult, Request, Resolution } from '../train/index.js';
 import { trainAliases, trainOptions } from '../train/options.js';
 import { defineCommand, type Io } from './command.js';
+import { amongRanks } from './ranks.js';
 import { TrainingWatch } from './training-watch.js';
 
 export const train = defineCommand({
@@ -21,70 +25,90 @@ export const train = defineCommand({
   aliases: trainAliases,
   overrides: true,
   async run(options, io, { given, overrides }) {
-    const {
-      howToBegin,
-      loadExperiment,
-      measureFacts,
-      pretrain,
-      readRequest,
-      resolveTrainConfig,
-      samplerFor,
-    } = await import('../train/index.js');
-    const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
-    const { RunFolder } = await import('../run/index.js');
-
+    const { loadExperiment, readRequest } = await import('../train/index.js');
     const { value: experiment, unused } = loadExperiment(options.cfg, overrides);
-    if (unused.length > 0) io.log(`Not read by pre-training: ${unused.join(', ')}.`);
     const request = readRequest(options, given, experiment);
-    const { data_path: path } = request.options;
-    if (path === undefined || path === '')
-      throw new UserError('usage', '--data_path is missing; give the folder that holds the pictures.');
-    const layout = { layout: layoutAsked(request.options), note: (line: string) => io.log(line) };
-    const source = await openImages(path, layout);
-    const opened: ImageSource[] = [source];
-    let folder: Folder | undefined;
-    try {
-      const resolution = resolveTrainConfig(request, experiment, {
-        ...(await measureFacts(source)),
-        imagesOfRank: samplerFor(request.options, source).length,
-      });
-      const { config } = resolution;
+    const { dist_timeout: timeoutSeconds, device, output_dir: output } = request.options;
+    const logDir = join(output ?? 'runs', 'logs');
+    return amongRanks(io, { timeoutSeconds, device, logDir }, async (io, world) => {
+      if (unused.length > 0) io.log(`Not read by pre-training: ${unused.join(', ')}.`);
+      return runTraining(request, experiment, io, world);
+    });
+  },
+});
+
+async function runTraining(
+  { options, explicit }: Request,
+  experiment: DeepReadonly<Experiment>,
+  io: Io,
+  world: World | undefined,
+): Promise<object> {
+  const { Company, howToBegin, measureFacts, pretrain, resolveTrainConfig, samplerFor, shareFacts } =
+    await import('../train/index.js');
+  const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
+  const { RunFolder } = await import('../run/index.js');
+
+  const { data_path: path } = options;
+  if (path === undefined || path === '')
+    throw new UserError('usage', '--data_path is missing; give the folder that holds the pictures.');
+  const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
+  const source = await openImages(path, layout);
+  const opened: ImageSource[] = [source];
+  let folder: Folder | undefined;
+  try {
+    new Company(world).checkData(source);
+    // A launcher that starts a run anew means to go on with it, whatever was asked for in the beginning.
+    const isRestart = world !== undefined && world.placement.restart > 0 && options.resume === 'never';
+    const request = { options: isRestart ? { ...options, resume: 'auto' } : options, explicit };
+    const facts = await measureFacts(source);
+    const ranks = world && {
+      rank: world.rank,
+      world: world.worldSize,
+      ranksPerNode: world.placement.localWorldSize,
+    };
+    const resolution = resolveTrainConfig(request, experiment, {
+      ...(world === undefined ? facts : shareFacts(facts, world)),
+      imagesOfRank: samplerFor(options, source, ranks).length,
+    });
+    const { config } = resolution;
+    let isResumed = true;
+    if (world === undefined || world.rank === 0) {
       folder = RunFolder.open(config.output_dir);
       const beginning = howToBegin(folder, config);
       if (beginning.from === 'folder') io.log(`Going on with the run in ${folder.path}.`);
       for (const line of beginning.notes) io.log(line);
-      describe(resolution, source, beginning.from !== 'nothing', io);
-
-      let knn: KnnSources | undefined;
-      if (config.knn_every > 0) {
-        const hasVal = imageLayout(path, layout.layout).splits.includes('val');
-        const queries = hasVal
-          ? await openImages(path, { ...layout, split: 'val', classes: source.classes })
-          : source;
-        if (queries !== source) opened.push(queries);
-        else
-          io.warn(
-            'There is no val split: k-NN classifies training pictures, each with itself as a neighbour.',
-          );
-        knn = { bank: source, queries };
-      }
-      const watch = new TrainingWatch(io);
-      const release = io.onInterrupt((signal) => watch.interrupt(signal));
-      try {
-        const result = await pretrain(config, source, folder, watch.events, knn);
-        watch.stop();
-        conclude(result, folder.path, io);
-        return { ...result, output_dir: folder.path };
-      } finally {
-        watch.stop();
-        release();
-      }
-    } finally {
-      folder?.close();
-      for (const one of opened) one.close();
+      isResumed = beginning.from !== 'nothing';
     }
-  },
-});
+    describe(resolution, source, isResumed, io);
+
+    let knn: KnnSources | undefined;
+    if (config.knn_every > 0) {
+      const hasVal = imageLayout(path, layout.layout).splits.includes('val');
+      const queries = hasVal
+        ? await openImages(path, { ...layout, split: 'val', classes: source.classes })
+        : source;
+      if (queries !== source) opened.push(queries);
+      else
+        io.warn('There is no val split: k-NN classifies training pictures, each with itself as a neighbour.');
+      knn = { bank: source, queries };
+    }
+    const watch = new TrainingWatch(io);
+    const release = io.onInterrupt((signal) => watch.interrupt(signal));
+    try {
+      const result = await pretrain(config, source, folder, watch.events, knn, world);
+      watch.stop();
+      conclude(result, config.output_dir, io);
+      if (result.askedElsewhere) io.fail(128 + constants.signals.SIGTERM);
+      return { ...result, output_dir: config.output_dir };
+    } finally {
+      watch.stop();
+      release();
+    }
+  } finally {
+    folder?.close();
+    for (const one of opened) one.close();
+  }
+}
 
 /** The settings that were chosen, with their reasons. */
 function describe(

@@ -31,7 +31,7 @@ export class TrainingWatch {
       this.io.log(`Backbone of ${(parameters / 1e6).toFixed(1)} M parameters; ${total} iterations.`);
       this.bar = this.io.progress(total, { label: 'training', unit: 'iterations', start: resumedAt });
     },
-    onStep: ({ done, epoch, loss, lr, images, dataWait, memory }) => {
+    onStep: ({ done, epoch, loss, lr, images, dataWait, memory, straggler }) => {
       this.images += images;
       const seconds = (performance.now() - this.since) / 1000;
       this.bar?.update(done, {
@@ -41,6 +41,7 @@ export class TrainingWatch {
         'images/s': (this.images / seconds).toFixed(1),
         waiting: `${(100 * dataWait).toFixed(0)}%`,
         memory: `${(memory / 1e9).toFixed(1)} GB`,
+        ...(straggler && { late: `rank ${straggler.rank} by ${(100 * straggler.excess).toFixed(0)}%` }),
         ...(this.verdict !== '' && { health: this.verdict }),
       });
     },

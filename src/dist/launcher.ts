@@ -52,7 +52,11 @@ interface Generation {
 }
 
 /** Exit codes of processes that were asked to end and did. */
-const ASKED = new Set([128 + constants.signals.SIGINT, 128 + constants.signals.SIGTERM]);
+const ASKED = new Set(
+  [constants.signals.SIGINT, constants.signals.SIGTERM, constants.signals.SIGUSR1].map(
+    (signal) => 128 + signal,
+  ),
+);
 
 export class Launcher {
   private store: Store | undefined;

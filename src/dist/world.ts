@@ -34,7 +34,8 @@ export class World {
     /** before all keys of this start of the run */
     private readonly prefix: string,
     private readonly host: string,
-    private readonly hosts: readonly string[],
+    /** of all ranks */
+    readonly hosts: readonly string[],
     /** for everything that the main thread does */
     readonly collectives: Collectives,
     /** for gradients, which travel while the main thread may use the other */

@@ -34,6 +34,8 @@ export interface Position {
   step: number;
   /** sums over those steps, for the epoch's line in log.txt */
   sums: Record<string, number>;
+  /** uint8 [ranks, bytes] the CPU generators of all ranks; only at the moment of saving and of going on */
+  rankRng?: Tensor;
 }
 
 /** Fits one checkpoint's `module.` names to the names of our modules, and back. */
@@ -63,6 +65,7 @@ export function gatherState(state: StepState, position: Position, args: object):
       ['step', position.step],
       ['sums', pythonValue(position.sums)],
       ['rng', rngState('cpu')],
+      ...(position.rankRng === undefined ? [] : [['rank_rng', position.rankRng] as [PyValue, PyValue]]),
       ...(device === 'cpu' ? [] : [['device_rng', rngState(device)] as [PyValue, PyValue]]),
     ]),
   );
@@ -121,6 +124,7 @@ export function readCheckpoint(path: string): SavedState {
     const value = entryOf(own, key);
     return value instanceof TensorBase ? (value as Tensor) : undefined;
   };
+  const rankRng = tensorOf('rank_rng');
   return {
     path,
     student,
@@ -128,7 +132,12 @@ export function readCheckpoint(path: string): SavedState {
     loss,
     optimizer,
     scaler: numbers(entryOf(content, 'fp16_scaler')),
-    position: { epoch, step: numberOf(entryOf(own, 'step')) ?? 0, sums: numbers(entryOf(own, 'sums')) },
+    position: {
+      epoch,
+      step: numberOf(entryOf(own, 'step')) ?? 0,
+      sums: numbers(entryOf(own, 'sums')),
+      ...(rankRng !== undefined && { rankRng }),
+    },
     rng: tensorOf('rng'),
     deviceRng: tensorOf('device_rng'),
     args: entryOf(content, 'args'),

@@ -39,6 +39,14 @@ const FIXED = [
   'pretrained_weights_ckpt',
 ] as const satisfies readonly (keyof Config)[];
 
+/** Of FIXED, what makes up the pictures of a step; with another number of processes they may change too. */
+const SHARES: ReadonlySet<string> = new Set([
+  'batch_size_per_gpu',
+  'accumulate',
+  'batches_per_epoch',
+  'world_size',
+]);
+
 /** Those that the original's checkpoints name as well, in the same words; its data order cannot be kept anyway. */
 const FIXED_IN_ORIGINAL = [
   'out_dim',
@@ -54,6 +62,7 @@ const IDLE = new Set<string>([
   ...['local_rank', 'saveckp_freq', 'keep_checkpoints', 'checkpoint_every_minutes', 'arch', 'scaled_lr'],
   ...['checkpoint_every_iterations', 'health_every', 'knn_every', 'use_fp16', 'local_crops_number'],
   ...['local_crops_size', 'zip_mode', 'dataset', 'checkpoint_key', 'weights_base'],
+  ...['dist_timeout', 'gradient_wire', 'threads'],
 ]);
 
 /** Where a run begins, and what a person should know about it. */
@@ -117,7 +126,9 @@ export function compareSettings(
   fixed: readonly (keyof Config)[],
   what: string,
 ): string[] {
-  for (const name of fixed) {
+  const isOtherWorld = earlier.world_size !== undefined && earlier.world_size !== config.world_size;
+  const kept = isOtherWorld ? fixed.filter((name) => !SHARES.has(name)) : fixed;
+  for (const name of kept) {
     const before = JSON.stringify(earlier[name]);
     const now = JSON.stringify(config[name]);
     if (before !== undefined && before !== now)
@@ -126,7 +137,7 @@ export function compareSettings(
         `${what} has ${name} ${before}, now it is ${now}. Give the same settings to go on, or another --output_dir to begin anew.`,
       );
   }
-  const known: ReadonlySet<string> = new Set(fixed);
+  const known: ReadonlySet<string> = new Set(kept);
   const changed = Object.entries(config).flatMap(([name, value]) => {
     const [before, now] = [JSON.stringify(earlier[name]), JSON.stringify(value)];
     if (known.has(name) || IDLE.has(name) || before === undefined || before === now) return [];
@@ -151,8 +162,26 @@ export function goOn(
         'config',
         `${saved.path} is at epoch ${epoch}, beyond --epochs ${config.epochs}. Give --epochs ${epoch} or more.`,
       );
-    return restoreState(saved, state);
+    return atSamePlace(restoreState(saved, state), settingsOf(saved.args), config);
   });
+}
+
+/**
+ * A step of another number of processes may have another number of pictures: the run goes on where the pictures of
+ * the epoch that were not seen yet begin, at most a step earlier. With as many pictures a step nothing changes.
+ */
+export function atSamePlace(position: Position, earlier: Settings, config: Config): Position {
+  const pictures = ({ batch_size_per_gpu: batch, accumulate = 1, world_size: world = 1 }: Settings) =>
+    Number(batch) * Number(accumulate) * Number(world);
+  const [before, now] = [pictures(earlier), pictures({ ...config })];
+  if (!(before > 0) || before === now || position.step === 0) return position;
+  const step = Math.min(
+    Math.floor((position.step * before) / now),
+    Math.floor(config.batches_per_epoch / config.accumulate),
+  );
+  const share = step / position.step;
+  const sums = Object.entries(position.sums).map(([name, sum]) => [name, sum * share]);
+  return { ...position, step, sums: Object.fromEntries(sums) };
 }
 
 function fileState(config: Config, note: (line: string) => void): SavedState {

@@ -2,6 +2,7 @@
 
 import { cpus, totalmem } from 'node:os';
 import { decode, type ImageSource } from '../data/index.js';
+import { sharedValue, type World } from '../dist/index.js';
 import { type DType, noGrad, randn, scope, setThreads, torchInfo } from '../torch/index.js';
 import type { TrainFacts } from './request.js';
 
@@ -60,4 +61,14 @@ export function isBf16Fast(device: string): boolean {
       return seconds('bfloat16') < 1.2 * seconds('float32');
     }),
   );
+}
+
+/**
+ * Facts for several processes: rank 0's, so that all settle the same, but a machine's cores and memory are shared by
+ * the processes on it.
+ */
+export function shareFacts(own: TrainFacts, { collectives, placement, worldSize }: World): TrainFacts {
+  const { localWorldSize } = placement;
+  const first = sharedValue(collectives, () => ({ ...own, memory: own.memory / localWorldSize }));
+  return { ...first, cores: Math.max(1, Math.floor(own.cores / localWorldSize)), worldSize };
 }

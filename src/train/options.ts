@@ -338,8 +338,19 @@ export const trainOptions = z.strictObject({
     'Number format of the heavy operations',
   ),
   use_fp16: machine.auto('use_fp16', bool(), 'Half precision; False asks for fp32'),
-  threads: machine.own(count().optional(), 'Threads that compute on the CPU (automatic: all cores)'),
-  dist_url: machine.fixed('dist_url', text(), 'How processes find each other; only env:// so far'),
+  threads: machine.own(
+    count().optional(),
+    'Threads that compute on the CPU (automatic: all cores, shared by the processes of a machine)',
+  ),
+  dist_timeout: machine.own(
+    z.number().positive().default(600),
+    'Seconds that a process waits for the others before the run counts as failed',
+  ),
+  gradient_wire: machine.own(
+    z.enum(['fp32', 'bf16']).default('fp32'),
+    'Number format of gradients on their way between processes',
+  ),
+  dist_url: machine.fixed('dist_url', text(), 'How processes find each other; only env://, the environment'),
   local_rank: machine.fixed(
     'local_rank',
     z.number().int(),

@@ -1,7 +1,9 @@
 /** Pre-training: the loop, from pictures to checkpoints. */
 
+import { join } from 'node:path';
 import type { DeepReadonly } from '../config/index.js';
-import { CropLoader, cacheFor, type ImageSource } from '../data/index.js';
+import { CACHE_LIMIT, CropLoader, cacheFor, type ImageSource } from '../data/index.js';
+import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { KnnResult } from '../eval/index.js';
 import type { LogEntry, RunFolder } from '../run/index.js';
@@ -10,10 +12,12 @@ import { scope } from '../torch/index.js';
 import { buildState } from './build.js';
 import type { Position } from './checkpoint.js';
 import { Checkpointing } from './checkpointing.js';
+import { type Agreement, Company } from './company.js';
 import { goOn, howToBegin } from './continuation.js';
 import { cropPlan, prepareBatch, releaseBatch } from './crops.js';
 import { evaluateTeacher, type KnnSources } from './evaluate.js';
 import { samplerFor } from './order.js';
+import type { PretrainEvents, PretrainResult, StepReport } from './pretrain-events.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
 import { stepSettings, stepsPerEpoch } from './schedules.js';
 import { startFrom } from './starting-weights.js';
@@ -21,58 +25,19 @@ import { type StepBatch, type StepResult, type StepState, trainStep } from './st
 
 type Config = DeepReadonly<ResolvedTrainConfig>;
 
-/** One step, for those who watch. */
-export interface StepReport {
-  /** steps done, this one included, and those of the whole run */
-  done: number;
-  total: number;
-  epoch: number;
-  loss: number;
-  lr: number;
-  /** pictures seen in this step */
-  images: number;
-  /** share of the time since the start that was spent waiting for data */
-  dataWait: number;
-  /** resident memory in bytes */
-  memory: number;
-}
-
-export interface PretrainEvents {
-  /** before the first step; `resumedAt` counts the steps of an earlier start */
-  onStart?(info: { total: number; resumedAt: number; parameters: number; outDim: number }): void;
-  onStep?(report: StepReport): void;
-  onHealth?(health: Health, diagnosis: Diagnosis, report: StepReport): void;
-  onEpoch?(entry: LogEntry): void;
-  onNote?(line: string): void;
-  /** asked after every step; a text is the reason to save and end */
-  stopReason?(): string | undefined;
-}
-
-export interface PretrainResult {
-  /** 'stopped': ended early in good order; the same command goes on */
-  status: 'finished' | 'stopped';
-  steps: number;
-  /** mean loss of the last epoch, or of what was done of it */
-  loss: number;
-  /** pictures a second, over the steps of this start */
-  imagesPerSecond: number;
-  badImages: number;
-  reason?: string;
-  knn?: KnnResult[];
-  diagnosis?: Diagnosis;
-}
-
 /** Steps over which the loss is averaged for the verdict. */
 const RECENT = 50;
 
+/** `folder` is rank 0's; the other processes of `world` have none. */
 export async function pretrain(
   config: Config,
   source: ImageSource,
-  folder: RunFolder,
+  folder: RunFolder | undefined,
   events: PretrainEvents = {},
   knn?: KnnSources,
+  world?: World,
 ): Promise<PretrainResult> {
-  const run = new Pretraining(config, source, folder, events, knn);
+  const run = new Pretraining(config, source, folder, events, knn, world);
   try {
     return await run.run();
   } finally {
@@ -81,6 +46,7 @@ export async function pretrain(
 }
 
 class Pretraining {
+  private readonly company: Company;
   private readonly state: StepState;
   private readonly settings: ReturnType<typeof stepSettings>;
   private readonly perEpoch: number;
@@ -90,18 +56,24 @@ class Pretraining {
   private readonly recent: number[] = [];
   private started = 0;
   private imagesDone = 0;
-  private checkpointing: Checkpointing | undefined;
+  /** rank 0's */
+  private saver: Checkpointing | undefined;
+  private asked: string | undefined;
+  private agreement: Agreement = { wantsSave: false };
   private knnResults: KnnResult[] | undefined;
   private diagnosis: Diagnosis | undefined;
 
   constructor(
     private readonly config: Config,
     private readonly source: ImageSource,
-    private readonly folder: RunFolder,
+    private readonly folder: RunFolder | undefined,
     private readonly events: PretrainEvents,
     private readonly knn: KnnSources | undefined,
+    private readonly world: World | undefined,
   ) {
-    this.state = buildState(config);
+    this.company = new Company(world);
+    this.company.checkConfig(config);
+    this.state = buildState(config, this.company.collectives);
     this.settings = stepSettings(config);
     this.perEpoch = stepsPerEpoch(config);
     this.total = this.perEpoch * config.epochs;
@@ -113,30 +85,32 @@ class Pretraining {
   }
 
   async run(): Promise<PretrainResult> {
-    const { config, events, folder } = this;
+    const { config, events, folder, company } = this;
     await this.begin();
-    const cache = await cacheFor(this.source);
+    const cache = await cacheFor(this.source, CACHE_LIMIT / (this.world?.placement.localWorldSize ?? 1));
     this.loader = this.openLoader(cache);
     const resumedAt = this.done;
     const parameters = this.state.student.backbone.parameters().reduce((sum, { numel }) => sum + numel, 0);
     events.onStart?.({ total: this.total, resumedAt, parameters, outDim: config.out_dim });
     this.started = performance.now();
-    this.saver.restart();
+    this.saver?.restart();
 
     while (this.position.epoch < config.epochs) {
       const reason = await this.epoch();
       if (reason !== undefined) {
-        this.saver.save(this.position, this.done);
+        this.save();
         return this.result('stopped', reason);
       }
       await this.endEpoch();
     }
     const result = this.result('finished');
-    folder.finish({ epochs: config.epochs, ...result });
+    folder?.finish({ epochs: config.epochs, ...result });
+    company.collectives.barrier(); // nobody ends before what rank 0 writes is whole
     return result;
   }
 
   async close(): Promise<void> {
+    this.company.close();
     await this.loader?.close();
   }
 
@@ -148,58 +122,69 @@ class Pretraining {
   private async begin(): Promise<void> {
     const { config, folder, state, events } = this;
     const note = (line: string) => events.onNote?.(line);
-    const { from } = howToBegin(folder, config);
-    this.position =
-      from === 'nothing' ? await startFrom(config, state, note) : goOn(from, config, folder, state, note);
-    folder.rewind({ epoch: this.position.epoch, iteration: this.done });
-    this.checkpointing = new Checkpointing(config, folder, state, note);
-    // From here on the folder has this state and no later one, whenever the process is killed.
-    if (from === 'file') this.saver.save(this.position, this.done);
-    folder.writeConfig(config);
+    if (folder !== undefined) {
+      const { from } = howToBegin(folder, config);
+      this.position =
+        from === 'nothing' ? await startFrom(config, state, note) : goOn(from, config, folder, state, note);
+      folder.rewind({ epoch: this.position.epoch, iteration: this.done });
+      this.saver = new Checkpointing(config, folder, state, note);
+      // From here on the folder has this state and no later one, whenever the process is killed.
+      if (from === 'file') this.saver.save(this.position, this.done);
+      folder.writeConfig(config);
+    }
+    this.position = this.company.begin(state, this.position, config, () => this.tell());
   }
 
-  private get saver(): Checkpointing {
-    return this.checkpointing as Checkpointing;
+  /** With every step: was this process asked to end, is a checkpoint due? */
+  private tell(): readonly number[] {
+    this.asked = this.events.stopReason?.();
+    const wait = this.loader?.stats.waitSeconds ?? 0;
+    return this.company.tell(this.asked !== undefined, this.saver?.isDue(this.done + 1) ?? false, wait);
   }
 
   private openLoader(cache: Awaited<ReturnType<typeof cacheFor>>): CropLoader {
     const { config, folder, events } = this;
     return new CropLoader({
       source: this.source,
+      ...this.ranks,
       plan: cropPlan(config),
       // a CPU that trains has no time for tensors of pixels: exact byte arithmetic in the workers is cheaper
       photometric: config.device === 'cpu' ? 'workers' : 'device',
       seed: config.seed,
-      sampler: samplerFor(config, this.source),
+      sampler: samplerFor(config, this.source, this.ranks),
       maxBadFraction: config.max_bad_fraction,
       batchSize: config.batch_size_per_gpu,
       workers: config.num_workers,
       ...(cache !== undefined && { cache }),
       onBadImage: ({ key, reason }) => {
         events.onNote?.(`Skipped ${key}: ${reason}.`);
-        folder.badImage(key, reason);
+        folder?.badImage(key, reason);
       },
     });
   }
 
   /** The steps that are left of the current epoch; a reason when the run is to end before its end. */
   private async epoch(): Promise<string | undefined> {
-    const { config, perEpoch, events } = this;
+    const { config, perEpoch, events, company } = this;
     const { epoch } = this.position;
     const loader = this.loader as CropLoader;
     if (this.position.step === perEpoch) return undefined; // ended while its end was being evaluated
     for (const { backbone } of [this.state.student, this.state.teacher])
       backbone.trainingProgress?.(epoch / config.epochs);
     let gathered: StepBatch[] = [];
+    company.say(this.done, 'waiting for data');
     try {
       for await (const batch of loader.batches(epoch, this.position.step * config.accumulate)) {
         gathered.push(prepareBatch(batch, config));
         if (gathered.length < config.accumulate) continue;
+        company.say(this.done, 'computing');
         this.step(gathered);
         gathered.forEach(releaseBatch);
         gathered = [];
-        const reason = events.stopReason?.();
-        if (reason !== undefined) return reason;
+        const { stopAskedOf, wantsSave } = this.agreement;
+        if (this.world === undefined) this.asked = events.stopReason?.();
+        if (this.asked !== undefined) return this.asked;
+        if (stopAskedOf !== undefined) return `rank ${stopAskedOf} was asked to end`;
         if (
           config.max_iterations !== undefined &&
           this.done >= config.max_iterations &&
@@ -207,7 +192,8 @@ class Pretraining {
         )
           return `--max_iterations ${config.max_iterations} is reached`;
         if (this.position.step === perEpoch) return undefined;
-        if (this.saver.isDue(this.done)) this.saver.trySave(this.position, this.done);
+        if (wantsSave || (this.world === undefined && this.saver?.isDue(this.done))) this.trySave();
+        company.say(this.done, 'waiting for data');
         await new Promise(setImmediate); // signals get their turn
       }
       return undefined;
@@ -217,7 +203,7 @@ class Pretraining {
   }
 
   private step(batches: readonly StepBatch[]): void {
-    const { config, state, position } = this;
+    const { config, state, position, company } = this;
     const at = this.done;
     const settings = this.settings(at);
     const isChecked = config.health_every > 0 && (at + 1) % config.health_every === 0;
@@ -225,10 +211,12 @@ class Pretraining {
     const result = scope(() =>
       trainStep(state, batches, batches.length, settings, ({ student, teacher }) => {
         if (isChecked && health === undefined)
-          health = measureHealth(student, teacher, state.loss, settings.epoch);
+          health = measureHealth(student, teacher, state.loss, settings.epoch, company.collectives);
       }),
     );
-    if (!result.taken && !Number.isFinite(result.loss)) this.giveUp(result.loss, at);
+    if (!result.taken && !Number.isFinite(result.loss)) this.giveUp(result, at);
+    this.agreement = company.agree(result);
+    if (isChecked) company.checkWeights(state.student, state.teacher);
 
     position.step++;
     const { sums } = position;
@@ -238,7 +226,7 @@ class Pretraining {
       ['wd', settings.weightDecay],
     ] as const)
       sums[name] = (sums[name] ?? 0) + value;
-    this.imagesDone += config.batch_size_per_gpu * config.accumulate;
+    this.imagesDone += this.stepImages;
     this.recent.push(result.loss);
     if (this.recent.length > RECENT) this.recent.shift();
     this.report(at, settings, result, health);
@@ -250,7 +238,7 @@ class Pretraining {
     result: StepResult,
     health: Health | undefined,
   ): void {
-    const { config, events, folder, total } = this;
+    const { config, events, folder, total, company } = this;
     const seconds = (performance.now() - this.started) / 1000;
     const report: StepReport = {
       done: at + 1,
@@ -258,9 +246,10 @@ class Pretraining {
       epoch: settings.epoch,
       loss: result.loss,
       lr: settings.lr,
-      images: config.batch_size_per_gpu * config.accumulate,
+      images: this.stepImages,
       dataWait: Math.min(1, (this.loader as CropLoader).stats.waitSeconds / Math.max(seconds, 1e-9)),
       memory: process.memoryUsage.rss(),
+      ...(company.pace.straggler && { straggler: company.pace.straggler }),
     };
     const norms = [...result.gradientNorms.values()];
     const gradientNorm = norms.length > 0 ? Math.max(...norms) : Number.NaN;
@@ -274,7 +263,7 @@ class Pretraining {
       });
       events.onHealth?.(health, this.diagnosis, report);
     }
-    folder.metric({
+    folder?.metric({
       iteration: at,
       epoch: settings.epoch,
       loss: result.loss,
@@ -288,6 +277,7 @@ class Pretraining {
       images_per_second: this.imagesDone / seconds,
       data_wait: report.dataWait,
       memory_mb: Math.round(report.memory / 2 ** 20),
+      ...company.pace.metrics(config.batch_size_per_gpu * config.accumulate),
       ...(health !== undefined && {
         teacher_entropy: health.teacherEntropy,
         student_entropy: health.studentEntropy,
@@ -304,36 +294,64 @@ class Pretraining {
 
   /** The epoch's line in log.txt, its evaluation and its checkpoint. */
   private async endEpoch(): Promise<void> {
-    const { config, folder, state, position } = this;
+    const { config, folder, state, position, company } = this;
     const { epoch, sums } = position;
     const means = Object.entries(sums).map(([name, sum]) => [`train_${name}`, sum / this.perEpoch]);
     let entry: LogEntry = { ...Object.fromEntries(means), epoch };
     const isDue =
       config.knn_every > 0 && ((epoch + 1) % config.knn_every === 0 || epoch + 1 === config.epochs);
     if (isDue && this.knn !== undefined) {
-      if (!this.saver.has(this.done)) this.saver.trySave(position, this.done); // evaluating may take long
-      this.knnResults = await evaluateTeacher(config, state.teacher, this.knn);
+      if (company.decide(() => this.saver?.has(this.done) === false)) this.trySave(); // evaluating may take long
+      company.say(this.done, 'evaluating');
+      this.knnResults = await evaluateTeacher(config, state.teacher, this.knn, company.collectives);
       entry = {
         ...entry,
         ...Object.fromEntries(this.knnResults.map(({ k, top1 }) => [`knn${k}_top1`, top1])),
       };
     }
-    folder.log(entry);
+    folder?.log(entry);
     this.events.onEpoch?.(entry);
     this.position = { epoch: epoch + 1, step: 0, sums: {} };
 
     const knn = isDue ? this.knnResults?.[0]?.top1 : undefined;
-    this.saver.endEpoch(this.position, this.done, { epoch, ...(knn !== undefined && { knn }) });
+    const place = company.savable(this.position);
+    this.saver?.endEpoch(place, this.done, { epoch, ...(knn !== undefined && { knn }) });
+  }
+
+  /** All ranks take part, rank 0 writes. */
+  private save(): void {
+    const place = this.company.savable(this.position);
+    this.saver?.save(place, this.done);
+  }
+
+  private trySave(): void {
+    const place = this.company.savable(this.position);
+    this.saver?.trySave(place, this.done);
   }
 
   /** The step changed nothing, so the state that is saved is the last good one. */
-  private giveUp(loss: number, at: number): never {
-    this.saver.save(this.position, this.done);
-    throw new UserError(
-      'training',
-      `the loss is ${loss} at iteration ${at}. The state before it is saved in ${this.folder.checkpointPath}. ` +
+  private giveUp({ loss, ranks }: StepResult, at: number): never {
+    const { company, config } = this;
+    this.save();
+    company.collectives.barrier();
+    const bad = ranks?.findIndex((rank) => !Number.isFinite(rank.loss)) ?? -1;
+    return company.blame(
+      Math.max(0, bad),
+      `the loss is ${bad < 0 ? loss : ranks?.[bad].loss} at iteration ${at}. The state before it is saved in ${join(config.output_dir, 'checkpoint.pth')}. ` +
         'Lower --lr, set --clip_grad, or use --precision fp32, and start the same command again.',
     );
+  }
+
+  /** This process's place among those that share the pictures. */
+  private get ranks() {
+    const { rank, worldSize } = this.company.collectives;
+    return { rank, world: worldSize, ranksPerNode: this.world?.placement.localWorldSize ?? 1 };
+  }
+
+  /** Pictures of a step, over all processes. */
+  private get stepImages(): number {
+    const { batch_size_per_gpu: batch, accumulate } = this.config;
+    return batch * accumulate * this.company.collectives.worldSize;
   }
 
   private result(status: PretrainResult['status'], reason?: string): PretrainResult {
@@ -343,7 +361,10 @@ class Pretraining {
       steps: this.done,
       loss: this.recent.reduce((sum, loss) => sum + loss, 0) / Math.max(1, this.recent.length),
       imagesPerSecond: this.imagesDone / seconds,
-      badImages: this.loader?.badImages.size ?? 0,
+      badImages: this.company.total(this.loader?.badImages.size ?? 0),
+      ...(reason !== undefined && this.asked === undefined && this.agreement.stopAskedOf !== undefined
+        ? { askedElsewhere: true }
+        : {}),
       ...(reason !== undefined && { reason }),
       ...(this.knnResults !== undefined && { knn: this.knnResults }),
       ...(this.diagnosis !== undefined && { diagnosis: this.diagnosis }),

@@ -1,0 +1,89 @@
+/** A command as one of several processes of a run: it joins the others, only rank 0 talks, and failures are shared. */
+
+import { mkdirSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Placement, World } from '../dist/index.js';
+import { UserError } from '../errors.js';
+import type { Io } from './command.js';
+
+export interface RankOptions {
+  timeoutSeconds: number;
+  device: 'auto' | 'cpu' | 'cuda';
+  /** where ranks other than 0 write what they say, unless a launcher has seen to it */
+  logDir: string;
+}
+
+/** Runs `body` alone, or as the rank that the environment says this process is. */
+export async function amongRanks<T>(
+  io: Io,
+  options: RankOptions,
+  body: (io: Io, world: World | undefined) => Promise<T>,
+): Promise<T> {
+  const { hasCollectives, readPlacement, World } = await import('../dist/index.js');
+  const placement = readPlacement(process.env);
+  if (placement === undefined) return body(io, undefined);
+  if (!hasCollectives())
+    throw new UserError(
+      'environment',
+      `the environment (${placement.source}) asks for ${placement.worldSize} processes, but this libtorch has no collectives; see esvit doctor.`,
+    );
+  const own = placement.rank === 0 ? io : quietIo(io, placement, options.logDir);
+  const { torchInfo } = await import('../torch/index.js');
+  const device = options.device !== 'cpu' && torchInfo().cudaDevices > 0 ? 'cuda' : 'cpu';
+  const world = await World.join(placement, { timeoutSeconds: options.timeoutSeconds, device });
+  const { worldSize, hosts, backend } = world;
+  own.log(
+    `${worldSize} processes on ${new Set(hosts).size === 1 ? hosts[0] : `${new Set(hosts).size} machines`} (${placement.source}, ${backend}).`,
+  );
+  try {
+    const result = await body(own, world);
+    await world.leave();
+    return result;
+  } catch (error) {
+    if (process.env.ESVIT_DEBUG && error instanceof Error) own.log(error.stack ?? error.message);
+    throw await world.fail(error);
+  }
+}
+
+/** What this rank says goes to stderr without a bar, and that into a file. */
+function quietIo(io: Io, placement: Placement, logDir: string): Io {
+  if (placement.launcher === undefined) writeTo(logDir, placement.rank);
+  return {
+    isTTY: false,
+    json: io.json,
+    quiet: io.quiet,
+    out: (line) => io.log(line),
+    log: (line) => io.log(line),
+    warn: (line) => io.warn(line),
+    progress: () => ({ update: () => {}, stop: () => {} }),
+    fail: (code) => io.fail(code),
+    onInterrupt: (handler) => io.onInterrupt(handler),
+  };
+}
+
+/** From here on stdout and stderr of this process are lines of a file. */
+function writeTo(folder: string, rank: number): void {
+  let file: number;
+  try {
+    mkdirSync(folder, { recursive: true });
+    file = openSync(join(folder, `rank${rank}.log`), 'a');
+  } catch (error) {
+    throw new UserError(
+      'disk',
+      `rank ${rank} cannot write its log to ${folder} (${(error as Error).message}); choose another --output_dir.`,
+      { cause: error },
+    );
+  }
+  for (const stream of [process.stdout, process.stderr])
+    stream.write = (
+      chunk: Uint8Array | string,
+      encoding?: BufferEncoding | ((error?: Error | null) => void),
+      done?: (error?: Error | null) => void,
+    ): boolean => {
+      if (typeof chunk === 'string') writeSync(file, chunk);
+      else writeSync(file, chunk);
+      const called = typeof encoding === 'function' ? encoding : done;
+      if (called !== undefined) process.nextTick(called);
+      return true;
+    };
+}
