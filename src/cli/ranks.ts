@@ -33,7 +33,7 @@ export async function amongRanks<T>(
   const world = await World.join(placement, { timeoutSeconds: options.timeoutSeconds, device });
   const { worldSize, hosts, backend } = world;
   own.log(
-    `${worldSize} processes on ${new Set(hosts).size === 1 ? hosts[0] : `${new Set(hosts).size} machines`} (${placement.source}, ${backend}).`,
+    `${worldSize} processes on ${new Set(hosts).size === 1 ? hosts[0] : `${new Set(hosts).size} machines`} (${placement.source}, ${backend}); this is rank ${placement.rank}, process ${process.pid}.`,
   );
   try {
     const result = await body(own, world);

@@ -45,9 +45,10 @@ export function gatherRows(collectives: Collectives, x: Tensor): Tensor {
       const [rows, ...rest] = x.shape;
       const counts = Array.from(collectives.allGather(tensor(Int32Array.of(rows))).toArray(), Number);
       const most = Math.max(...counts);
+      // A copy in any case: tensors of inference mode are not for other threads.
       const padded =
         rows === most
-          ? x.contiguous()
+          ? x.clone({ memoryFormat: 'contiguous' })
           : cat([x, zeros([most - rows, ...rest], { dtype: x.dtype, device: x.device })]);
       const all = collectives.allGather(padded); // [world, most, ...]
       return cat(counts.map((count, rank) => all.select(0, rank).narrow(0, 0, count)));

@@ -3,7 +3,7 @@
 import type { ImageSource } from '../data/index.js';
 import { alone, type Collectives, gatherRows } from '../dist/index.js';
 import type { Backbone } from '../models/index.js';
-import { inferenceMode, scope, tensor, zeros } from '../torch/index.js';
+import { noGrad, scope, tensor, zeros } from '../torch/index.js';
 import { extractFeatures, type FeatureOptions, type FeatureTable } from './features.js';
 
 /**
@@ -30,7 +30,7 @@ export async function extractSharedFeatures(
           skipped: 0,
         };
   try {
-    return inferenceMode(() =>
+    return noGrad(() =>
       scope(() => {
         const places = Array.from(gatherRows(collectives, tensor(own.indices)).toArray(), Number);
         const placeOf = new Map([...wanted].map((index, place) => [index, place]));

@@ -19,6 +19,8 @@ import {
   tensor,
 } from '../../src/torch/index.js';
 
+import { type TrainingSettings, trainTogether } from './equal-training.js';
+
 export interface Context {
   collectives: Collectives;
   gradients: Collectives;
@@ -26,6 +28,9 @@ export interface Context {
 }
 
 export const tasks: Record<string, (context: Context, argument: never) => Promise<unknown> | unknown> = {
+  trainings: (context: Context, list: TrainingSettings[]) =>
+    list.map((settings) => trainTogether(context, settings)),
+
   /** Every collective once, on values that tell the ranks apart. */
   async collectives({ collectives }: Context) {
     const { rank, worldSize } = collectives;
