@@ -15,6 +15,14 @@ export const commands: CommandTable = {
     summary: 'Weighted k-NN accuracy of frozen features',
     load: async () => (await import('./eval-knn.js')).evalKnn,
   },
+  forward: {
+    summary: 'Run a network on stored tensors and store its features',
+    load: async () => (await import('./forward.js')).forward,
+  },
+  inspect: {
+    summary: 'What is in a file of weights: names, shapes, sizes, settings',
+    load: async () => (await import('./inspect.js')).inspect,
+  },
   convert: {
     summary: "Weights to another format or to another world's names",
     load: async () => (await import('./convert.js')).convert,

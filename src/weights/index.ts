@@ -1,5 +1,6 @@
 /** Weights on disk: `.pth` and `.safetensors` bytes to and from named tensors. */
 
+export { type InspectedTensor, type Inspection, inspectFile, tensorsByPath } from './inspect.js';
 export {
   describeReport,
   type FittedWeights,

@@ -3,11 +3,15 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { arange, type DType, type Tensor, tensor, zeros } from '../../src/torch/index.js';
+import { buildBackbone } from '../../src/models/index.js';
+import { arange, type DType, noGrad, type Tensor, tensor, zeros } from '../../src/torch/index.js';
 import {
+  backboneState,
   Namespace,
+  NumpyArray,
   NumpyScalar,
   OrderedDict,
+  PyComplex,
   PyDType,
   PyFloat,
   PySize,
@@ -17,6 +21,7 @@ import {
   TorchParameter,
   toStateDict,
   writePth,
+  writeTensors,
 } from '../../src/weights/index.js';
 import { temporaryFolder } from './folder.js';
 
@@ -52,6 +57,8 @@ def seen(x):
         return {"t": name, "v": [seen(i) for i in x]}
     if isinstance(x, numpy.generic):
         return {"t": "numpy." + x.dtype.name, "v": x.item()}
+    if isinstance(x, (numpy.ndarray, set, complex)):
+        return {"t": name, "v": str(x)}
     if isinstance(x, bytes):
         return {"t": name, "v": list(x)}
     return {"t": name, "v": str(x) if isinstance(x, int) and not isinstance(x, bool) else x}
@@ -62,6 +69,16 @@ views[1].add_(5)
 state = torch.load(folder + "/state.pth", weights_only=True)
 layer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
 layer.load_state_dict(state)
+
+tied = torch.load(folder + "/tied.pth", weights_only=True)
+try:
+    import torchvision
+    resnet = torchvision.models.resnet18()
+    del resnet.fc
+    resnet.load_state_dict(torch.load(folder + "/resnet.pth", weights_only=True))
+    vision = resnet.layer4[1].bn2.bias.tolist()[:2]
+except ImportError:
+    vision = None
 
 base = torch.arange(12.0)
 theirs = {
@@ -74,6 +91,10 @@ theirs = {
     "best": numpy.float64(76.5),
     "param": torch.nn.Parameter(torch.ones(2)),
     "big": 2 ** 100,
+    "set": {1, 2},
+    "complex": 1.5 - 2j,
+    "array": numpy.asfortranarray(numpy.arange(6, dtype="u2").reshape(2, 3)),
+    "dtypes": [torch.ones(2).to(getattr(torch, n)) for n in sys.argv[2].split(",")],
 }
 other = torch.nn.Linear(3, 2)
 optimizer = torch.optim.AdamW(other.parameters(), lr=0.001)
@@ -82,7 +103,9 @@ optimizer.step()
 theirs["optimizer"] = optimizer.state_dict()
 torch.save(theirs, folder + "/theirs.zip.pth")
 torch.save(theirs, folder + "/theirs.legacy.pth", _use_new_zipfile_serialization=False)
-print(json.dumps({"ours": seen(ours), "shared": views[0].tolist(), "state": seen(layer.state_dict())}))
+print(json.dumps({"ours": seen(ours), "shared": views[0].tolist(), "state": seen(layer.state_dict()),
+    "tied": tied["a"].data_ptr() == tied["b"].data_ptr(), "vision": vision,
+    "array": ours["array"].tolist(), "odd": [sorted(ours["set"]), str(ours["complex"])]}))
 `;
 
 const TYPES: readonly DType[] = [
@@ -98,6 +121,9 @@ const TYPES: readonly DType[] = [
   'bool',
 ];
 
+/** All that 1.13 saves of dense tensors. */
+const DENSE: readonly DType[] = [...TYPES, 'complex64', 'complex128'];
+
 interface Seen {
   t: string;
   v: unknown;
@@ -105,7 +131,15 @@ interface Seen {
 }
 
 describe.skipIf(!hasTorch)('PyTorch', () => {
-  let report: { ours: Seen; shared: number[]; state: Seen };
+  let report: {
+    ours: Seen;
+    shared: number[];
+    state: Seen;
+    tied: boolean;
+    vision: number[] | null;
+    array: number[][];
+    odd: unknown[];
+  };
 
   beforeAll(() => {
     const ordered = new OrderedDict([['key', 1]]);
@@ -130,7 +164,21 @@ describe.skipIf(!hasTorch)('PyTorch', () => {
         [new NumpyScalar('float64', 0.5), new NumpyScalar('int64', 7), new NumpyScalar('bool', true)],
       ],
       ['parameter', new TorchParameter(tensor([1, 2]), true)],
+      ['array', new NumpyArray('uint8', [2, 3], true, Uint8Array.of(1, 4, 2, 5, 3, 6))],
+      ['set', new Set([2, 1])],
+      ['complex', new PyComplex(1, -2)],
     ]);
+    const weight = tensor([1, 2]);
+    writeTensors(
+      at('tied.pth'),
+      new Map([
+        ['a', weight],
+        ['b', weight],
+      ]),
+    );
+    const resnet = buildBackbone({ arch: 'resnet18' }).stateDict();
+    for (const [name, value] of resnet) if (name.endsWith('layer4.1.bn2.bias')) noGrad(() => value.fill_(7));
+    writeTensors(at('resnet.pth'), backboneState(resnet));
     writePth(at('ours.pth'), ours);
     const base = zeros([4]);
     writePth(at('views.pth'), [base, base.narrow(0, 1, 2)]);
@@ -145,7 +193,7 @@ describe.skipIf(!hasTorch)('PyTorch', () => {
     ]);
     writePth(at('state.pth'), toStateDict(state));
     writeFileSync(at('exchange.py'), SCRIPT);
-    const { status, stdout, stderr } = spawnSync(PYTHON, [at('exchange.py'), at('.')], {
+    const { status, stdout, stderr } = spawnSync(PYTHON, [at('exchange.py'), at('.'), DENSE.join()], {
       encoding: 'utf8',
       env: { ...process.env, OMP_NUM_THREADS: '1' },
     });
@@ -224,6 +272,20 @@ describe.skipIf(!hasTorch)('PyTorch', () => {
     ]);
   });
 
+  it('sees tied weights as one, sets, complex numbers and arrays as what they are', () => {
+    expect(report.tied).toBe(true);
+    expect(report.array).toEqual([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
+    expect(report.odd).toEqual([[1, 2], '(1-2j)']);
+  });
+
+  it("gives our ResNet's weights to torchvision's, all of them (where there is torchvision)", ({ skip }) => {
+    if (report.vision === null) skip('python3 has no torchvision');
+    expect(report.vision).toEqual([7, 7]);
+  });
+
   it.each(['theirs.zip.pth', 'theirs.legacy.pth'])('writes %s, and we read all of it', (name) => {
     const theirs = readPth(at(name)) as Map<string, PyValue>;
     const numbers = (value: PyValue | undefined) => Array.from((value as Tensor).toArray(), Number);
@@ -248,6 +310,14 @@ describe.skipIf(!hasTorch)('PyTorch', () => {
     expect(theirs.get('best')).toEqual(new NumpyScalar('float64', 76.5));
     expect((theirs.get('param') as TorchParameter).requiresGrad).toBe(true);
     expect(theirs.get('big')).toBe(2n ** 100n);
+    expect(theirs.get('set')).toEqual(new Set([1, 2]));
+    expect(theirs.get('complex')).toEqual(new PyComplex(1.5, -2));
+    expect(theirs.get('array')).toMatchObject({ dtype: 'uint16', shape: [2, 3], fortranOrder: true });
+    expect((theirs.get('dtypes') as Tensor[]).map(({ dtype }) => dtype)).toEqual(DENSE);
+    for (const ones of theirs.get('dtypes') as Tensor[]) {
+      const sizes = ones.dtype.startsWith('complex') ? ones.abs() : ones;
+      expect(sizes.to({ dtype: 'float64' }).sumAll().item(), ones.dtype).toBe(2);
+    }
     const optimizer = theirs.get('optimizer') as Map<string, PyValue>;
     expect([...(optimizer.get('state') as Map<number, PyValue>).keys()]).toEqual([0, 1]);
   });
