@@ -31,6 +31,18 @@ export const commands: CommandTable = {
     summary: 'Check a set of pictures, or pack it for fast reading',
     load: async () => (await import('./data.js')).data,
   },
+  'eval-linear': {
+    summary: 'Accuracy of a linear classifier on frozen features',
+    load: async () => (await import('./eval-linear.js')).evalLinear,
+  },
+  embed: {
+    summary: 'Write the features of pictures, with their names, to a file',
+    load: async () => (await import('./embed.js')).embed,
+  },
+  search: {
+    summary: 'Find the pictures of an embedded set that are most like a query',
+    load: async () => (await import('./search.js')).search,
+  },
   demo: {
     summary: 'Draw pictures, train on them without labels, and show what came of it',
     load: async () => (await import('./demo.js')).demo,

@@ -1,5 +1,17 @@
 /** Evaluations: numbers only. */
 
+export { csvLine, readCsv } from './csv.js';
+export {
+  EMBEDDING_FORMATS,
+  type Embedding,
+  type EmbeddingFormat,
+  embeddingFormat,
+  readEmbedding,
+  readFacts,
+  writeEmbedding,
+  writeFacts,
+} from './embedding.js';
+export { type EmbeddedRow, EmbeddingParts } from './embedding-parts.js';
 export {
   dumpFeatures,
   FEATURE_FORMATS,
@@ -34,6 +46,10 @@ export {
   type Validation,
 } from './linear.js';
 export { bestOf, type LinearProgress, loadLinear, saveLinear } from './linear-checkpoint.js';
+export { blockWidths, cachedTables, type LinearSubject } from './linear-data.js';
+export { type EpochReport, type LinearRunResult, type ProbeReport, runLinear } from './linear-run.js';
+export { fitLogistic, type LogisticModel, type LogisticOptions, logisticAccuracy } from './logistic.js';
+export { centreCrop, describePictures, type Hit, lookUp } from './look-up.js';
 export { type FeatureRows, type Neighbours, nearestRows, tensorRows } from './neighbours.js';
 export { type FeatureFrame, readParquet, writeParquet } from './parquet.js';
 export { extractSharedFeatures } from './shared-features.js';

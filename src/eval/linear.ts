@@ -111,9 +111,10 @@ export class LinearProbes {
   }
 
   /** One step of all classifiers. -> the losses before it, by setting */
-  step({ features, labels }: LabelledBatch, epoch: number): number[] {
+  step(batch: LabelledBatch, epoch: number): number[] {
     return inferenceMode(() =>
       scope(() => {
+        const { features, labels } = this.placed(batch);
         const losses: Tensor[] = [];
         for (const group of this.groups) {
           const { loss, gradWeight, gradBias } = gradients(group, features, labels);
@@ -148,11 +149,12 @@ export class LinearProbes {
     };
     let rows = 0;
     let batchCount = 0;
-    for await (const { features, labels } of batches) {
-      rows += labels.numel;
+    for await (const batch of batches) {
+      rows += batch.labels.numel;
       batchCount++;
       inferenceMode(() =>
         scope(() => {
+          const { features, labels } = this.placed(batch);
           for (const group of this.groups) {
             const { loss, hits1, hits5 } = judged(group, features, labels);
             for (const [own, setting] of group.members.entries()) {
@@ -187,6 +189,12 @@ export class LinearProbes {
   dispose(): void {
     for (const { weight, bias, momentumWeight, momentumBias } of this.groups)
       for (const one of [weight, bias, momentumWeight, momentumBias]) one.dispose();
+  }
+
+  /** The batch on the device of the classifiers. */
+  private placed({ features, labels }: LabelledBatch): LabelledBatch {
+    const { device = 'cpu' } = this.options;
+    return { features: features.to({ device }), labels: labels.to({ device }) };
   }
 
   private bySetting(groups: readonly ArrayLike<number>[]): number[] {
@@ -259,29 +267,40 @@ export function* batchesOf(
   size: number,
   order?: Uint32Array,
 ): Generator<LabelledBatch> {
-  const rows = table.labels.numel;
+  if (order === undefined) {
+    yield* rowsOfTable(table, size);
+    return;
+  }
+  for (let start = 0; start < order.length; start += size)
+    yield* handedOut(() => {
+      const wanted = tensor(Int32Array.from(order.subarray(start, start + size)));
+      return {
+        features: table.features.indexSelect(0, wanted),
+        labels: table.labels.indexSelect(0, wanted),
+      };
+    });
+}
+
+/** The rows of a table, `size` at a time. */
+export function* rowsOfTable({ features, labels }: LabelledBatch, size: number): Generator<LabelledBatch> {
+  const rows = labels.numel;
   for (let start = 0; start < rows; start += size) {
     const count = Math.min(size, rows - start);
-    const batch = inferenceMode(() =>
-      scope(() => {
-        if (order === undefined)
-          return {
-            features: table.features.narrow(0, start, count),
-            labels: table.labels.narrow(0, start, count),
-          };
-        const wanted = tensor(Int32Array.from(order.subarray(start, start + count)));
-        return {
-          features: table.features.indexSelect(0, wanted),
-          labels: table.labels.indexSelect(0, wanted),
-        };
-      }),
-    );
-    const parts = [batch.features.keep(), batch.labels.keep()];
-    try {
-      yield batch;
-    } finally {
-      for (const part of parts) part.dispose();
-    }
+    yield* handedOut(() => ({
+      features: features.narrow(0, start, count),
+      labels: labels.narrow(0, start, count),
+    }));
+  }
+}
+
+/** One batch that lives until the next one is asked for. */
+function* handedOut(make: () => LabelledBatch): Generator<LabelledBatch> {
+  const batch = inferenceMode(() => scope(make));
+  const parts = [batch.features.keep(), batch.labels.keep()];
+  try {
+    yield batch;
+  } finally {
+    for (const part of parts) part.dispose();
   }
 }
 

@@ -103,6 +103,7 @@ export class NpyFile {
   readonly dtype: DType;
   private readonly file: RandomFile;
   private readonly start: number;
+  private memory = new ArrayBuffer(0);
 
   constructor(readonly path: string) {
     this.file = new RandomFile(path);
@@ -124,13 +125,16 @@ export class NpyFile {
     }
   }
 
-  /** Rows `start`..`start + count` of the first dimension. -> [count, ...shape[1:]] */
+  /**
+   * Rows `start`..`start + count` of the first dimension. -> [count, ...shape[1:]], valid until rows are asked for
+   * again: blocks that are left to the garbage collector would pile up.
+   */
   rows(start: number, count: number): Tensor {
     const inner = this.shape.slice(1);
     const bytes = inner.reduce((product, size) => product * size, bytesOf(this.dtype));
-    const memory = new Uint8Array(new ArrayBuffer(count * bytes));
-    this.file.readInto(memory, this.start + start * bytes);
-    return fromBuffer(memory.buffer, { shape: [count, ...inner], dtype: this.dtype });
+    if (this.memory.byteLength < count * bytes) this.memory = new ArrayBuffer(count * bytes);
+    this.file.readInto(new Uint8Array(this.memory, 0, count * bytes), this.start + start * bytes);
+    return fromBuffer(this.memory, { shape: [count, ...inner], dtype: this.dtype });
   }
 
   close(): void {
