@@ -1,7 +1,16 @@
 /** Micro networks of the `graph` and `trajectory` cases, from their configuration. */
 
 import { z } from 'zod';
-import { type Backbone, buildBackbone, SwinTransformer, VisionTransformer } from '../models/index.js';
+import {
+  type Backbone,
+  buildBackbone,
+  ConvolutionalTransformer,
+  cvtOptions,
+  cvtSpec,
+  ResNet,
+  SwinTransformer,
+  VisionTransformer,
+} from '../models/index.js';
 import { DinoHead, MultiCropNetwork } from '../ssl/index.js';
 
 const swinModel = z.looseObject({
@@ -46,6 +55,16 @@ const vilModel = z.looseObject({
   with_se: z.union([z.string(), z.boolean()]).nullable().default(null),
   se_mlp_ratio: z.number().default(0.625),
   se_mlp_balance: z.boolean().default(false),
+});
+
+/** The constructor's fields, with the experiment file's section as one of them, or that section itself. */
+const cvtModel = z.looseObject({ spec: z.record(z.string(), z.unknown()).optional() });
+
+/** torchvision's words: the class of a block and how many of them each stage has. */
+const resnetModel = z.looseObject({
+  block: z.string(),
+  layers: z.array(z.number()),
+  width: z.number().optional(),
 });
 
 export const networkSchema = z.looseObject({
@@ -123,10 +142,26 @@ const BACKBONES: Record<string, (model: unknown) => Backbone> = {
       normEps: m.norm_eps,
     });
   },
+  cvt(model) {
+    const { spec, ...fields } = cvtModel.parse(model);
+    const known = Object.entries(spec ?? fields).filter(([name]) => name in cvtSpec.shape);
+    return new ConvolutionalTransformer(cvtOptions(cvtSpec.parse(Object.fromEntries(known)), 0));
+  },
+  resnet(model) {
+    const { block, layers, width = 64 } = resnetModel.parse(model);
+    return new ResNet({ block: /bottleneck/i.test(block) ? 'bottleneck' : 'basic', layers, width });
+  },
+};
+
+/** Named after the family in other words there. */
+const ALIASES: Readonly<Record<string, string>> = {
+  swin_transformer: 'swin',
+  vit: 'deit',
+  cvt_v4_transformer: 'cvt',
 };
 
 export function buildNetwork(config: z.output<typeof networkSchema>): MultiCropNetwork {
-  const builder = BACKBONES[config.backbone];
+  const builder = BACKBONES[ALIASES[config.backbone] ?? config.backbone];
   if (builder === undefined) throw new Error(`the backbone '${config.backbone}' is not built here yet`);
   const backbone = builder(config.model);
   const { use_bn, norm_last_layer, nlayers, hidden_dim, bottleneck_dim } = config.head;
