@@ -41,4 +41,5 @@ export {
   resample,
 } from './picture.js';
 export { dataUri, encodePng, figurePng, type PngOptions } from './png.js';
+export { type ScatterOptions, type ScatterPoint, scatterChart } from './scatter.js';
 export { element, escapeXml, type Figure, figure, label } from './svg.js';

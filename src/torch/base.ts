@@ -32,9 +32,30 @@ function idOf(op: Operator): number {
   throw new Error(`this libtorch (${native.describe().version}) has no operator ${op.name}.${op.overload}`);
 }
 
+/**
+ * Told of an operator that was called from here and its arguments in the order of `op.names`; `shape` gives the
+ * shape of its result, for operators that give one tensor.
+ */
+export type OperatorObserver = (op: Operator, values: readonly unknown[], shape: () => number[]) => void;
+
+let observer: OperatorObserver | undefined;
+
+/** Runs `body` while `observe` is told of operators that give something; backward passes are not seen. */
+export function observeOperators<T>(observe: OperatorObserver, body: () => T): T {
+  const outer = observer;
+  observer = observe;
+  try {
+    return body();
+  } finally {
+    observer = outer;
+  }
+}
+
 /** Calls an operator; tensors come back as handles. */
 export function call(op: Operator, ...values: unknown[]): unknown {
-  return native.call(idOf(op), ...values);
+  const result = native.call(idOf(op), ...values);
+  observer?.(op, values, () => native.meta(result as Handle).slice(2) as number[]);
+  return result;
 }
 
 /** Calls an operator for its effect (in-place and out variants). */

@@ -1,7 +1,16 @@
 /** libtorch for TypeScript: tensors, operators, autograd, modes, lifetimes. Knows nothing of EsViT. */
 
 export { backward, grad } from './autograd.js';
-export { call, hasOperator, type Operator, operator, run, TensorBase } from './base.js';
+export {
+  call,
+  hasOperator,
+  type Operator,
+  type OperatorObserver,
+  observeOperators,
+  operator,
+  run,
+  TensorBase,
+} from './base.js';
 export { addonPath, type Handle, type TorchDescription } from './binding.js';
 export { fromBuffer, type Nested, tensor } from './create.js';
 export {
