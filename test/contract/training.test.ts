@@ -1,4 +1,4 @@
-/** Every family learns: forty steps of both tasks on drawn scenes, by which the loss falls. */
+/** Every family learns: 32 steps of both tasks on drawn scenes, by which the loss falls. */
 
 import { beforeAll, describe, expect, it } from 'vitest';
 import { normalise, toPlanes } from '../../src/data/index.js';
@@ -18,7 +18,7 @@ import { VARIANTS } from './families.js';
 
 setThreads(1);
 
-const STEPS = 40;
+const STEPS = 32;
 /** Steps at either end over which the loss is averaged. */
 const ENDS = 4;
 const BATCH = 8;
@@ -80,10 +80,11 @@ function stateOf(request: Parameters<typeof buildBackbone>[0]): StepState {
 }
 
 describe.each([
-  ...['swin_tiny', 'cvt_tiny', 'vil_1281', 'deit_tiny', 'resnet18', 'resnet50'].map(
+  ...['swin_tiny', 'cvt_tiny', 'vil_1281', 'deit_tiny', 'resnet18'].map(
     (arch) => [arch, miniature(arch)] as const,
   ),
-  ...Object.entries(VARIANTS),
+  // what trains in another way than the named ones: masks, a deep stem, random draws of attention and dropout
+  ...Object.entries(VARIANTS).filter(([name]) => /^(?:CvT with|ViL on|Swin with)/.test(name)),
 ])('%s', (_, request) => {
   it('learns both tasks', () => {
     const state = stateOf(request);
@@ -103,7 +104,6 @@ describe.each([
       expect(taken).toBe(true);
       losses.push(loss);
     }
-    if (process.env.SHOW) console.log(request.arch, mean(losses.slice(0, ENDS)), mean(losses.slice(-ENDS)));
     expect(mean(losses.slice(-ENDS))).toBeLessThan(0.9 * mean(losses.slice(0, ENDS)));
     for (const part of [state.student, state.teacher])
       for (const value of part.stateDict().values()) expect(allFinite(value)).toBe(true);
