@@ -50,6 +50,7 @@ export const commands: CommandTable = {
   models: {
     summary: 'List the published checkpoints, and verify a file of one of them',
     load: async () => (await import('./models.js')).models,
+  },
   profile: {
     summary: 'Parameters, cost, memory and speed of networks on this machine',
     load: async () => (await import('./profile.js')).profile,
