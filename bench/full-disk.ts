@@ -32,7 +32,7 @@ function fill(path: string): void {
 const folder = mkdtempSync(join(tmpdir(), 'esvit-full-'));
 const disk = join(folder, 'disk');
 mkdirSync(disk);
-mount('mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', disk);
+mount('mount', '-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', disk);
 try {
   const pictures = join(folder, 'pictures');
   await makeSampleData(pictures, { perClass: 8, valPerClass: 1, size: 40, seed: 1 });

@@ -22,8 +22,9 @@ export function start(pictures: string, output: string, ...more: string[]): Chil
     '--output_dir',
     output,
   ];
-  // A checkpoint after every iteration: a kill meets saving as often as training.
-  const settings = ['--epochs', '24', '--checkpoint_every_iterations', '1', '--threads', '1', '--quiet'];
+  // A large checkpoint after every iteration, so that a kill often meets it.
+  const settings = ['--epochs', '24', '--checkpoint_every_iterations', '1', '--out_dim', '8192', '--quiet'];
+  settings.push('--threads', '1');
   return spawn(process.execPath, [...program, ...argv, ...settings, ...more], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'pipe'],

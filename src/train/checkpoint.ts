@@ -119,7 +119,8 @@ export function readCheckpoint(path: string): SavedState {
   if (epoch === undefined) throw new UserError('checkpoint', `'epoch' in ${path} is no number.`);
   const own = entryOf(content, OWN_KEY);
   if (own !== undefined && numberOf(entryOf(own, 'version')) !== OWN_VERSION)
-    throw new UserError('checkpoint', `${path} was written by another version of esvit; update esvit.`);
+    // not 'checkpoint': the file is not broken
+    throw new UserError('environment', `${path} was written by another version of esvit; update esvit.`);
   const tensorOf = (key: string) => {
     const value = entryOf(own, key);
     return value instanceof TensorBase ? (value as Tensor) : undefined;

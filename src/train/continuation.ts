@@ -1,9 +1,9 @@
 /** How a run begins: anew, from weights, or where it was interrupted; and what may not change in between. */
 
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { DeepReadonly } from '../config/index.js';
-import { UserError } from '../errors.js';
+import { messageOf, UserError } from '../errors.js';
 import type { RunFolder } from '../run/index.js';
 import { scope } from '../torch/index.js';
 import { Namespace, numberOf, PyTuple, type PyValue } from '../weights/index.js';
@@ -204,6 +204,11 @@ function newestState(folder: RunFolder, note: (line: string) => void): SavedStat
   const { checkpoints } = folder;
   const broken: { path: string; reason: string }[] = [];
   for (const path of checkpoints.candidates()) {
+    try {
+      accessSync(path, constants.R_OK);
+    } catch (error) {
+      throw new UserError('disk', `${path} may not be read (${messageOf(error)}). Change its rights.`);
+    }
     try {
       const saved = readCheckpoint(path);
       for (const { path: bad, reason } of broken) {

@@ -10,6 +10,7 @@ import { setThreads } from '../../src/torch/index.js';
 import { Checkpointing } from '../../src/train/checkpointing.js';
 import { goOn } from '../../src/train/continuation.js';
 import { howToBegin, type ResolvedTrainConfig, saveCheckpoint } from '../../src/train/index.js';
+import { type PyValue, readPth, writePth } from '../../src/weights/index.js';
 import { microState } from '../ssl/micro.js';
 
 setThreads(1);
@@ -146,6 +147,15 @@ describe('a checkpoint that cannot be read', () => {
       /does not fit this run/,
     );
     expect(notes).toEqual([]);
+  });
+
+  it('or one of a newer esvit: that is not for this one to put aside', () => {
+    three();
+    const content = readPth(folder.checkpoints.newest) as Map<PyValue, PyValue>;
+    (content.get('esvit') as Map<PyValue, PyValue>).set('version', 2);
+    writePth(folder.checkpoints.newest, content);
+    expect(load).toThrow(/another version of esvit; update esvit/);
+    expect(folder.checkpoints.candidates()).toHaveLength(3);
   });
 
   it('or one beyond the last epoch is refused', () => {
