@@ -6,6 +6,7 @@ import { denseMap, type LocalAttention, type MapObserver } from './attention-map
 import { type ChunkLayout, ChunkLayouts, fromChunks, gatherNeighbours, intoChunks } from './chunks.js';
 import type { Grid, StageAttentionOptions } from './options.js';
 import { pooledBias, pooledKeys, pooledParts } from './pooled-keys.js';
+import { GridPositionIndices } from './relative-bias.js';
 
 /**
  * For each query of a chunk and each key of the 3 x 3 chunks around it (chunk by chunk, row by row) the row of the
@@ -53,6 +54,7 @@ export class LongformerAttention extends Module {
   /** as in the options; the network sets it to 0 when its time has come */
   mode: number;
   private readonly layouts: ChunkLayouts;
+  private readonly poolIndices = new GridPositionIndices();
 
   constructor(private readonly options: StageAttentionOptions) {
     super();
@@ -199,7 +201,7 @@ export class LongformerAttention extends Module {
       if (pooled !== null && this.relativePositionBiasTableXwin !== null && this.options.relative)
         scores
           .narrow(-1, seen.shape[5], pooled.shape[5])
-          .add_(pooledBias(this.relativePositionBiasTableXwin, this.options, layout));
+          .add_(pooledBias(this.relativePositionBiasTableXwin, this.poolIndices, this.options, layout));
       const probabilities = scores.softmax(-1);
       return { mixed: fromChunks(probabilities.matmul(value), grid, layout), probabilities, layout };
     });

@@ -4,7 +4,7 @@ import { Buffer, Linear, Parameter, truncatedNormal } from '../../nn/index.js';
 import { cat, ones, scope, stack, type Tensor, zeros } from '../../torch/index.js';
 import type { ChunkLayout } from './chunks.js';
 import type { Grid, StageAttentionOptions } from './options.js';
-import { gridPositionIndex, resizeBiasTable } from './relative-bias.js';
+import { type GridPositionIndices, gridPositionIndex, resizeBiasTable } from './relative-bias.js';
 
 export interface PooledParts {
   /** [1, heads] */
@@ -58,14 +58,19 @@ export function pooledKeys(
 }
 
 /** The bias from each chunk to each: [heads, R, C, 1, R * C]; a map of another size gets a resampled table. */
-export function pooledBias(table: Tensor, options: StageAttentionOptions, layout: ChunkLayout): Tensor {
+export function pooledBias(
+  table: Tensor,
+  indices: GridPositionIndices,
+  options: StageAttentionOptions,
+  layout: ChunkLayout,
+): Tensor {
   return scope(() => {
     const made = chunksOf(options);
     const { rows, columns } = layout;
     const fits = made[0] === rows && made[1] === columns;
     const values = fits ? table : resizeBiasTable(table, made, [rows, columns]);
     const chunks = rows * columns;
-    const index = gridPositionIndex([rows, columns]).to({ device: table.device });
+    const index = indices.for([rows, columns], table.device);
     const picked = values.gather(0, index.view([chunks * chunks, 1]).expand([-1, options.numHeads]));
     return picked.view([rows, columns, 1, chunks, options.numHeads]).permute([4, 0, 1, 2, 3]);
   });
