@@ -8,13 +8,19 @@ import { VisionLongformer } from './vil.js';
 const VIL_2262 =
   'l1,h3,d96,n2,s1,g1,p4,f7,a0_l2,h6,d192,n2,s1,g1,p2,f7,a0_l3,h12,d384,n6,s0,g1,p2,f7,a0_l4,h24,d768,n2,s0,g0,p2,f7,a0';
 
+const VIL_1281 =
+  'l1,h3,d96,n1,s1,g1,p4,f7_l2,h3,d192,n2,s1,g1,p2,f7_l3,h6,d384,n8,s0,g1,p2,f7_l4,h12,d768,n1,s0,g0,p2,f7';
+
 /** The ARCH of each name; a spec that has one of its own wins. */
 const ARCHS: Readonly<Record<string, string>> = {
-  vil_1281:
-    'l1,h3,d96,n1,s1,g1,p4,f7_l2,h3,d192,n2,s1,g1,p2,f7_l3,h6,d384,n8,s0,g1,p2,f7_l4,h12,d768,n1,s0,g0,p2,f7',
+  vil_1281: VIL_1281,
   vil_2262: VIL_2262,
   vil_14121:
     'l1,h3,d96,n1,s1,g1,p4,f7_l2,h3,d192,n4,s1,g1,p2,f7_l3,h6,d384,n12,s0,g1,p2,f7_l4,h12,d768,n1,s0,g0,p2,f7',
+  // The folders of the original's experiment files.
+  vil_tiny:
+    'l1,h1,d48,n1,s1,g1,p4,f7_l2,h3,d96,n1,s1,g1,p2,f7_l3,h3,d192,n9,s0,g1,p2,f7_l4,h6,d384,n1,s0,g0,p2,f7',
+  vil_small: VIL_1281,
   // The spec says all; the original's files say `vision_longformer`, and `cls_vil` where they are older.
   vil: VIL_2262,
   vision_longformer: VIL_2262,
