@@ -6,6 +6,7 @@ import { constants, hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
+import { collectives } from './binding.js';
 import { describeFailure, type Failure, readBeat } from './failure.js';
 import { Store } from './store.js';
 
@@ -51,6 +52,9 @@ interface Generation {
   hasSpoken: boolean;
 }
 
+/** A store that is longer silent is out of reach. */
+const ANSWER_SECONDS = 10;
+
 /** Exit codes of processes that were asked to end and did. */
 const ASKED = new Set(
   [constants.signals.SIGINT, constants.signals.SIGTERM, constants.signals.SIGUSR1].map(
@@ -61,6 +65,8 @@ const ASKED = new Set(
 export class Launcher {
   private store: Store | undefined;
   private signal: NodeJS.Signals | undefined;
+  /** another machine, or the store on it, is out of reach */
+  private isCutOff = false;
   private readonly children = new Map<number, ChildProcess>();
 
   constructor(
@@ -83,6 +89,8 @@ export class Launcher {
   /** Runs to the end, whatever it takes; no child is left when it returns. */
   async run(): Promise<LaunchResult> {
     const { nnodes, maxRestarts } = this.options;
+    // A question to a store that is out of reach would keep this process from ending.
+    process.once('exit', (code) => collectives().exitNow(code));
     try {
       this.store = await this.openStore();
       for (let restart = 0; ; restart++) {
@@ -90,7 +98,11 @@ export class Launcher {
         const common = await this.agree(restart, outcome);
         const failure = common === 'failed' ? await this.failure(restart) : undefined;
         const mayRestart =
-          common === 'failed' && restart < maxRestarts && exitCode !== 2 && this.signal === undefined;
+          common === 'failed' &&
+          restart < maxRestarts &&
+          exitCode !== 2 &&
+          this.signal === undefined &&
+          !this.isCutOff;
         if (!mayRestart) {
           await this.part(nnodes);
           const status = this.signal !== undefined && common !== 'failed' ? 'stopped' : common;
@@ -228,41 +240,49 @@ export class Launcher {
     if (nnodes === 1) return own;
     const store = this.store as Store;
     const outcomes = new Set<NodeOutcome>([own]);
-    try {
-      await store.set(`launch/${restart}/${nodeRank}`, own);
-      for (let node = 0; node < nnodes; node++) {
-        const other = await this.quickly(
-          store.wait(`launch/${restart}/${node}`, 2 * graceSeconds * 1000),
-          3 * graceSeconds,
-        );
-        if (other === undefined) this.events.note(`The launcher of node ${node} does not answer any more.`);
-        outcomes.add((other as NodeOutcome | undefined) ?? 'failed');
+    await this.quickly(store.set(`launch/${restart}/${nodeRank}`, own));
+    // The ranks of the others may take as long to end as ours.
+    const end = performance.now() + 2 * graceSeconds * 1000;
+    for (let node = 0; node < nnodes && !this.isCutOff; node++) {
+      const patience = Math.max(1000, end - performance.now());
+      const key = `launch/${restart}/${node}`;
+      const other = await this.quickly(store.wait(key, patience), patience / 1000 + ANSWER_SECONDS);
+      if (other !== undefined) {
+        outcomes.add(other as NodeOutcome);
+        continue;
       }
-    } catch {
-      this.events.note('The launcher of node 0 cannot be reached any more.');
-      outcomes.add('failed');
+      this.isCutOff = true;
+      this.events.note(`The launcher of node ${node} does not answer any more.`);
     }
+    if (this.isCutOff) outcomes.add('failed');
     return outcomes.has('failed') ? 'failed' : outcomes.has('stopped') ? 'stopped' : 'finished';
   }
 
   /** The launcher that keeps the store goes last. */
   private async part(nnodes: number): Promise<void> {
-    if (nnodes === 1) return;
+    if (nnodes === 1 || this.isCutOff) return;
     const { nodeRank, graceSeconds } = this.options;
     const store = this.store as Store;
-    try {
-      const gone = await this.quickly(store.add('launch/gone', 1));
-      if (gone === nnodes) await this.quickly(store.set('launch/empty', ''));
-      if (nodeRank === 0)
-        await this.quickly(store.wait('launch/empty', graceSeconds * 1000), graceSeconds + 5);
-    } catch {
-      // the others are gone already
-    }
+    const gone = await this.quickly(store.add('launch/gone', 1));
+    if (gone === nnodes) await this.quickly(store.set('launch/empty', ''));
+    if (nodeRank === 0)
+      await this.quickly(store.wait('launch/empty', graceSeconds * 1000), graceSeconds + ANSWER_SECONDS);
   }
 
-  /** undefined where the store does not answer in time: its machine may be gone. */
-  private async quickly<T>(answer: Promise<T>, seconds = 10): Promise<T | undefined> {
-    return Promise.race([answer.catch(() => undefined), sleep(seconds * 1000, undefined, { ref: false })]);
+  /** undefined where the store does not answer in time; then nobody asks it again. */
+  private async quickly<T>(answer: Promise<T>, seconds = ANSWER_SECONDS): Promise<T | undefined> {
+    if (this.isCutOff) {
+      answer.catch(() => undefined);
+      return undefined;
+    }
+    const late = Symbol('late');
+    const result = await Promise.race([
+      answer.catch(() => late),
+      sleep(seconds * 1000, late, { ref: false }),
+    ]);
+    if (typeof result !== 'symbol') return result as T;
+    this.isCutOff = true;
+    return undefined;
   }
 
   private killAll(): void {
