@@ -25,7 +25,7 @@ export interface Trained {
 }
 
 /** Pictures of a batch, over all processes, and the sides of their crops. */
-const BATCH = 4;
+const BATCH = 8;
 const SIDES = [32, 16];
 const VIEWS = 2;
 const OUT_DIM = 16;
@@ -67,7 +67,8 @@ export function trainTogether({ collectives, gradients }: Context, settings: Tra
     collectives,
   };
   const loss = dense ? new ViewRegionLoss(options) : new ViewLoss(options);
-  const optimizer = new AdamW(paramGroups(student), { eps: 1e-4 });
+  // Adam makes steps of full size from gradients that are nothing but rounding; a larger eps keeps them out.
+  const optimizer = new AdamW(paramGroups(student), { eps: 1e-3 });
   const state: StepState = { student, teacher, loss, optimizer };
   for (const one of [student, teacher]) synchroniseBatchNorms(one, collectives);
   let exchange: GradientExchange | undefined;
@@ -90,7 +91,7 @@ export function trainTogether({ collectives, gradients }: Context, settings: Tra
       });
       const result = trainStep(state, batches, accumulate, {
         epoch: Math.floor(step / 8),
-        lr: 0.002,
+        lr: 0.0005,
         weightDecay: 0.05,
         momentum: 0.95,
         clipGrad: 3,
