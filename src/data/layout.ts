@@ -1,7 +1,7 @@
 /** Finds out how the pictures of a path are laid out: which layout, and which splits of it. */
 
-import { existsSync, opendirSync, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { type Dirent, existsSync, opendirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
 import { isImageName } from './file-list.js';
 import { WEBVISION_LISTS } from './listed-sources.js';
@@ -171,8 +171,7 @@ function tsvFiles(path: string, split: Split): readonly string[] {
 function tarFiles(path: string, split: Split): readonly string[] {
   const single = existing(join(path, `${split}.tar`));
   if (single.length > 0) return single;
-  const pattern = new RegExp(`^${split}[-_.].*\\.tar$`, 'i');
-  const shards = filesOnly(path, '.tar').filter((file) => pattern.test(basename(file)));
+  const shards = filesOfSplit(path, split, '.tar');
   return shards.length > 0 ? shards : filesOnly(join(path, split), '.tar');
 }
 
@@ -192,23 +191,43 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Files of an ending in a folder that holds neither pictures nor class folders, by code point; else none. */
+/** Files of an ending in a folder that holds neither pictures nor other folders, by code point; else none. */
 function filesOnly(folder: string, ending: string): string[] {
-  if (!isFolder(folder)) return [];
   const names: string[] = [];
+  for (const entry of entriesOf(folder)) {
+    if (isImageName(entry.name) || (entry.isDirectory() && !entry.name.startsWith('.'))) return [];
+    if (isShard(entry, ending)) names.push(entry.name);
+  }
+  return sortByCodePoint(names).map((name) => join(folder, name));
+}
+
+/** Files of a split, whatever lies beside them: `train-000000.tar`, `train_1.tar`. */
+function filesOfSplit(folder: string, split: Split, ending: string): string[] {
+  const isOfSplit = new RegExp(`^${split}[-_.]`, 'i');
+  const names: string[] = [];
+  for (const entry of entriesOf(folder)) {
+    if (isImageName(entry.name)) return [];
+    if (isShard(entry, ending) && isOfSplit.test(entry.name)) names.push(entry.name);
+  }
+  return sortByCodePoint(names).map((name) => join(folder, name));
+}
+
+function isShard(entry: Dirent, ending: string): boolean {
+  const { name } = entry;
+  return name.toLowerCase().endsWith(ending) && !entry.isDirectory() && !name.startsWith('.');
+}
+
+/** In no order, and without holding them, since there may be a million. */
+function* entriesOf(folder: string): Generator<Dirent> {
+  if (!isFolder(folder)) return;
   try {
     const entries = opendirSync(folder, { bufferSize: 256 });
     try {
-      for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) {
-        if (isImageName(entry.name)) return [];
-        if (entry.name.toLowerCase().endsWith(ending) && !entry.isDirectory() && !entry.name.startsWith('.'))
-          names.push(entry.name);
-      }
+      for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) yield entry;
     } finally {
       entries.closeSync();
     }
   } catch (error) {
     throw new UserError('data', `cannot read the folder ${folder} (${messageOf(error)}).`, { cause: error });
   }
-  return sortByCodePoint(names).map((name) => join(folder, name));
 }

@@ -7,8 +7,8 @@ export interface TarEntry {
   /** where the content begins, in bytes */
   offset: number;
   size: number;
-  /** the content, if it is at most a few hundred bytes */
-  content: Buffer | undefined;
+  /** the content, if it is at most a thousand bytes; only while the entry is visited */
+  content(): Buffer | undefined;
 }
 
 const BLOCK = 512;
@@ -72,7 +72,7 @@ export function walkTar(path: string, visit: (entry: TarEntry) => void): void {
             name,
             offset,
             size: stated,
-            content: stated <= SMALL ? Buffer.from(bytesAt(offset, stated)) : undefined,
+            content: () => (stated <= SMALL ? Buffer.from(bytesAt(offset, stated)) : undefined),
           });
         longName = undefined;
         longSize = undefined;
@@ -91,12 +91,19 @@ function checksum(header: Buffer): number {
   return sum;
 }
 
+/** A number in octal digits, with blanks and zero bytes around it; NaN if it is none. */
 function octal(header: Buffer, at: number, length: number): number {
-  const text = header
-    .toString('latin1', at, at + length)
-    .replace(/\0.*$/s, '')
-    .trim();
-  return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN;
+  let value = 0;
+  let digits = 0;
+  for (let i = at; i < at + length; i++) {
+    const byte = header[i];
+    if (byte >= 48 && byte <= 55) {
+      value = value * 8 + byte - 48;
+      digits++;
+    } else if (byte === 0 || (byte === 32 && digits > 0)) break;
+    else if (byte !== 32) return Number.NaN;
+  }
+  return digits > 0 ? value : Number.NaN;
 }
 
 /** Octal, or, above 8 GiB, a binary number whose first bit is set. */
@@ -108,10 +115,16 @@ function size(header: Buffer): number {
 }
 
 function shortName(header: Buffer): string {
-  const text = (at: number, length: number) => header.toString('utf8', at, at + length).replace(/\0.*$/s, '');
-  const isUstar = header.toString('latin1', 257, 262) === 'ustar' && header[262] === 0;
-  const prefix = isUstar ? text(345, 155) : '';
-  return prefix === '' ? text(0, 100) : `${prefix}/${text(0, 100)}`;
+  const name = text(header, 0, 100);
+  const isUstar = header[345] !== 0 && header.toString('latin1', 257, 263) === 'ustar\0';
+  const prefix = isUstar ? text(header, 345, 155) : '';
+  return prefix === '' ? name : `${prefix}/${name}`;
+}
+
+/** Up to the first zero byte. */
+function text(header: Buffer, at: number, length: number): string {
+  const end = header.indexOf(0, at);
+  return header.toString('utf8', at, end < 0 || end > at + length ? at + length : end);
 }
 
 /** `length key=value\n` records. */

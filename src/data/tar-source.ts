@@ -8,7 +8,7 @@ import { atMostOne, classesText, folderClasses, type LabelKind, numberedClasses 
 import { PackedStrings, type SharedStrings } from './packed-strings.js';
 import { ShardFiles, shardOf } from './shard-files.js';
 import type { ImageSource } from './source.js';
-import { walkTar } from './tar-index.js';
+import { type TarEntry, walkTar } from './tar-index.js';
 import { wholeNumber } from './tsv-row.js';
 
 /** An entry larger than this is no picture. */
@@ -153,35 +153,35 @@ export function openTar(paths: readonly string[], options: TarOptions = {}): Ima
   });
 }
 
-interface Entry {
+interface Picture {
   name: string;
   offset: number;
   size: number;
-  content: Buffer | undefined;
 }
 
 /** The entries of one sample, which follow each other. */
 class Sample {
   private key: string | undefined;
-  private pictures: Entry[] = [];
+  private pictures: Picture[] = [];
   private label = -1;
 
   constructor(
     private readonly labelled: boolean,
-    private readonly give: (picture: Entry, label: number) => void,
+    private readonly give: (picture: Picture, label: number) => void,
   ) {}
 
-  add(entry: Entry): void {
-    const name = entry.name.replace(/^\.\//, '');
-    if (entry.size === 0 || isUnsafe(name) || basename(name).startsWith('.')) return;
-    const dot = name.indexOf('.', name.lastIndexOf('/') + 1);
+  add(entry: TarEntry): void {
+    const name = entry.name.startsWith('./') ? entry.name.slice(2) : entry.name;
+    const base = name.lastIndexOf('/') + 1;
+    if (entry.size === 0 || name.startsWith('.', base) || isUnsafe(name)) return;
+    const dot = name.indexOf('.', base);
     const key = dot < 0 ? name : name.slice(0, dot);
     if (key !== this.key) this.end();
     this.key = key;
     if (isImageName(name)) {
-      if (entry.size <= MAX_ENTRY) this.pictures.push({ ...entry, name });
+      if (entry.size <= MAX_ENTRY) this.pictures.push({ name, offset: entry.offset, size: entry.size });
     } else if (this.labelled && /\.cls$/i.test(name)) {
-      const number = wholeNumber(entry.content?.toString('latin1').trim() ?? '');
+      const number = wholeNumber(entry.content()?.toString('latin1').trim() ?? '');
       if (number !== undefined && number < 1_000_000) this.label = number;
     }
   }

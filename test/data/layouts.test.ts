@@ -337,6 +337,14 @@ describe('the flags for a layout', () => {
     expect(() => layoutAsked({ zip_mode: true, tsv_mode: true })).toThrow('exclude each other');
   });
 
+  it('are not needed: a few odd files beside class folders change nothing', () => {
+    const stray = { 'train/notes.tsv': 'x', 'train/list.txt': 'x', 'train.txt': 'x', 'old.tar': 'x' };
+    const root = writeTree({ 'train/a/1.jpg': pictures[0], 'val/a/1.jpg': pictures[1], ...stray });
+    expect(imageLayout(root)).toMatchObject({ kind: 'folder', splits: ['train', 'val'] });
+    const shards = writeTree({ 'train-0.tar': 'x', 'val-0.tar': 'x', 'runs/log.txt': 'x' });
+    expect(imageLayout(shards)).toMatchObject({ kind: 'tar', splits: ['train', 'val'] });
+  });
+
   it('are told what is missing', async () => {
     const root = writeTree({ 'a/1.jpg': pictures[0] });
     for (const [layout, message] of [
