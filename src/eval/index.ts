@@ -13,6 +13,31 @@ export {
 } from './embedding.js';
 export { type EmbeddedRow, EmbeddingParts } from './embedding-parts.js';
 export {
+  entropyBits,
+  headEntropies,
+  headsByEntropy,
+  massMask,
+  type Place,
+  type QueryAttention,
+  queryAttention,
+  regionAt,
+} from './attention.js';
+export {
+  type BestPlace,
+  bestPlace,
+  type CorrespondenceScore,
+  type GridSize,
+  matchRegions,
+  placeOf,
+  type RegionMatch,
+  type RegionMatching,
+  rankedMatches,
+  regionsOf,
+  type ScoreOptions,
+  scoreMatches,
+  unitRows,
+} from './correspondence.js';
+export {
   dumpFeatures,
   FEATURE_FORMATS,
   type FeatureFormat,

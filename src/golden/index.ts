@@ -1,6 +1,7 @@
 /** Checks against golden numbers: one file for each kind of case. */
 
 import { messageOf } from '../errors.js';
+import { runAnalysis } from './analysis.js';
 import { runArch } from './arch.js';
 import { runAugChain, runAugEval, runAugOp, runAugRrc } from './augmentation.js';
 import { type Check, failed, type GoldenCase } from './case.js';
@@ -20,6 +21,7 @@ export { type Check, type GoldenCase, readManifest } from './case.js';
 type Runner = (golden: GoldenCase, folder: string) => Iterable<Check> | AsyncIterable<Check>;
 
 const RUNNERS: Readonly<Record<string, Runner>> = {
+  analysis: runAnalysis,
   arch: runArch,
   aug_chain: runAugChain,
   aug_erase: runAugErase,
