@@ -79,6 +79,7 @@ t
 linalgSvdvals = linalg_svdvals
 linalgEigvalsh = linalg_eigvalsh
 linalgQr = linalg_qr
+linalgEigh = linalg_eigh
 eq = eq.Tensor
 ne = ne.Tensor
 lt = lt.Tensor

@@ -25,6 +25,7 @@ const ROOMS: readonly string[] = [
   'ssl',
   'run',
   'eval',
+  'analysis',
   'profile',
   'train',
   'golden',

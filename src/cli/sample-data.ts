@@ -1,7 +1,7 @@
 /** `esvit sample-data`: a labelled picture set to try everything on, drawn by seed. */
 
 import { z } from 'zod';
-import { makeSampleData, OBJECT_CLASSES, SAMPLE_DATA_DEFAULTS } from '../data/scenes/index.js';
+import { makePairs, makeSampleData, OBJECT_CLASSES, SAMPLE_DATA_DEFAULTS } from '../data/scenes/index.js';
 import { UserError } from '../errors.js';
 import { defineCommand } from './command.js';
 
@@ -15,6 +15,7 @@ export const sampleData = defineCommand({
     'esvit sample-data pictures',
     'esvit sample-data pictures --per_class 500 --val_per_class 100 --size 96 --seed 7',
     'esvit sample-data pictures --classes fish,boat,key --variation 1',
+    'esvit sample-data scenes --pairs 50 --size 224',
   ],
   positionals: ['output'],
   options: z.strictObject({
@@ -42,6 +43,9 @@ export const sampleData = defineCommand({
     crowd: count(0, 99)
       .default(defaults.crowd)
       .describe('Up to so many more objects of the class in a picture'),
+    pairs: count(1, 99_999)
+      .optional()
+      .describe('Draw so many pairs of views with the true map between them instead of a picture set'),
   }),
   async run(options, io) {
     const started = performance.now();
@@ -56,14 +60,24 @@ export const sampleData = defineCommand({
       crowd,
     } = options;
     let bar: ReturnType<typeof io.progress> | undefined;
+    const advance = (done: number, all: number) => {
+      bar ??= io.progress(all, {
+        label: 'drawing',
+        unit: options.pairs === undefined ? 'pictures' : 'pairs',
+      });
+      bar.update(done);
+    };
     try {
+      if (options.pairs !== undefined) {
+        const { output, pairs } = options;
+        await makePairs(output, { pairs, size, seed, variation }, advance);
+        io.out(`Drew ${pairs} pairs of views into ${output}; pairs.json holds the maps between them.`);
+        return { output, pairs, size, seed, variation };
+      }
       const result = await makeSampleData(
         options.output,
         { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation, surroundings, crowd },
-        (done, all) => {
-          bar ??= io.progress(all, { label: 'drawing', unit: 'pictures' });
-          bar.update(done);
-        },
+        advance,
       );
       const seconds = (performance.now() - started) / 1000;
       const { train, val, trainPictures, valPictures, reused } = result;

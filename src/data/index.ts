@@ -90,4 +90,5 @@ export {
 } from './sampler.js';
 export type { ImageSource } from './source.js';
 export { openTar, type TarOptions } from './tar-source.js';
+export { evaluationView } from './view.js';
 export { openZip, type ZipOptions } from './zip-source.js';

@@ -1,5 +1,6 @@
 /** Line and bar charts as standalone SVG, drawn by Observable Plot on a DOM without a browser. */
 
+import { plot, tools } from './chart-tools.js';
 import { SERIES_COLOURS, SERIES_DASHES } from './colour-map.js';
 import { element, type Figure, figure, label, textWidth, tick } from './svg.js';
 
@@ -212,11 +213,6 @@ export function smoothed(values: ArrayLike<number>, span: number): Float64Array 
 }
 
 /** Both packages take half a second to load, so only those who draw charts pay for them. */
-async function tools() {
-  const [Plot, { parseHTML }] = await Promise.all([import('@observablehq/plot'), import('linkedom')]);
-  return { Plot, document: parseHTML('<!doctype html><html><body></body></html>').document };
-}
-
 /** At most about a thousand points: more are not seen, and make reports heavy. */
 function rowsOf({ x, y }: Series, logarithmic: boolean): Row[] {
   const step = Math.max(1, Math.ceil(y.length / 1000));
@@ -272,10 +268,4 @@ function logTicks([low, high]: readonly [number, number]): number[] {
   for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++)
     for (const step of steps) ticks.push(Number((step * 10 ** decade).toPrecision(1)));
   return ticks.filter((value) => value >= low && value <= high);
-}
-
-/** What Plot drew, without its own <svg> and <style>: those suit a web page, not a standalone file. */
-function plot(plotted: { innerHTML: string }): string {
-  const drawn = plotted.innerHTML.replace(/<style>[\s\S]*?<\/style>/g, '');
-  return element('g', { fill: 'currentColor', 'font-size': 10, 'text-anchor': 'middle' }, drawn);
 }

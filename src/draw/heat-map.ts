@@ -3,6 +3,7 @@
 import { internal } from '../errors.js';
 import { type ColourMapName, cssColour, mapColour } from './colour-map.js';
 import type { Picture } from './picture.js';
+import { placeMark } from './place-mark.js';
 import { dataUri } from './png.js';
 import { element, type Figure, figure, label, textWidth, tick } from './svg.js';
 
@@ -136,18 +137,7 @@ export async function heatFigure(
         href: await dataUri(picture),
         style: 'image-rendering:pixelated',
       });
-      const ring = (radius: number, colour: string) =>
-        mark === undefined
-          ? ''
-          : element('circle', {
-              cx: x + mark[0] * side,
-              cy: y + 16 + mark[1] * side,
-              r: radius,
-              fill: 'none',
-              stroke: colour,
-              'stroke-width': 2,
-            });
-      return label(x, y + 11, title) + image + ring(6, '#000000') + ring(4, '#ffffff');
+      return label(x, y + 11, title) + image + placeMark(mark, x, y + 16, side);
     }),
   );
   const bottom = rows * (tall + gap);

@@ -19,6 +19,7 @@ export {
   type SheetRow,
 } from './contact-sheet.js';
 export { type CorrespondenceOptions, correspondenceFigure, type Match } from './correspondence.js';
+export { type DotChartOptions, dotChart } from './dot-chart.js';
 export {
   colourBar,
   type Grid,
@@ -29,7 +30,9 @@ export {
   type OverlayOptions,
   overlay,
 } from './heat-map.js';
+export { maskedPicture } from './mask.js';
 export { type Block, htmlPage, type Page, type Section } from './page.js';
+export { panelFigure } from './panels.js';
 export {
   blank,
   checkPicture,

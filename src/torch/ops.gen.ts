@@ -83,6 +83,7 @@ const $t = operator('aten::t', '', ['self']);
 const $linalgSvdvals = operator('aten::linalg_svdvals', '', ['A', 'driver']);
 const $linalgEigvalsh = operator('aten::linalg_eigvalsh', '', ['self', 'UPLO']);
 const $linalgQr = operator('aten::linalg_qr', '', ['A', 'mode']);
+const $linalgEigh = operator('aten::linalg_eigh', '', ['self', 'UPLO']);
 const $eq = operator('aten::eq', 'Tensor', ['self', 'other']);
 const $ne = operator('aten::ne', 'Tensor', ['self', 'other']);
 const $lt = operator('aten::lt', 'Tensor', ['self', 'other']);
@@ -579,6 +580,11 @@ export class Tensor extends TensorBase {
   /** aten::linalg_eigvalsh(Tensor self, str UPLO="L") -> Tensor */
   linalgEigvalsh(UPLO?: string): Tensor {
     return new Tensor(call($linalgEigvalsh, this, UPLO) as Handle);
+  }
+
+  /** aten::linalg_eigh(Tensor self, str UPLO="L") -> (Tensor eigenvalues, Tensor eigenvectors) */
+  linalgEigh(UPLO?: string): [Tensor, Tensor] {
+    return pack(call($linalgEigh, this, UPLO) as unknown[], (results) => [new Tensor(results[0] as Handle), new Tensor(results[1] as Handle)]);
   }
 
   /** aten::eq.Tensor(Tensor self, Tensor other) -> Tensor */

@@ -2,6 +2,7 @@
 
 export { type Affine, applyTo, compose, invert } from './affine.js';
 export { OBJECT_CLASSES, type ObjectClass } from './objects.js';
+export { makePairs, type PairOptions, readPairs, type ScenePair } from './pairs.js';
 export { type RenderOptions, renderScene, sceneSvg } from './render.js';
 export {
   makeSampleData,
