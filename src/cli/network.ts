@@ -115,7 +115,7 @@ function fromRun(run: string, options: z.output<typeof shape>): Plan {
       imgSize: imageSize,
       patchSize,
     },
-    imageSize,
+    imageSize: options.image_size ?? imageSize,
     weights,
   };
 }

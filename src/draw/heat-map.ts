@@ -99,9 +99,10 @@ export function colourBar(
       fill: cssColour(mapColour((i + 0.5) / steps, map)),
     }),
   );
+  const digits = [2, 3, 4, 5].find((count) => tick(low, count) !== tick(high, count)) ?? 6;
   const ends = [
-    label(x, y + 23, tick(low, 2)),
-    label(x + width, y + 23, tick(high, 2), { 'text-anchor': 'end' }),
+    label(x, y + 23, tick(low, digits)),
+    label(x + width, y + 23, tick(high, digits), { 'text-anchor': 'end' }),
   ];
   if (title !== undefined) ends.push(label(x + width / 2, y + 23, title, { 'text-anchor': 'middle' }));
   return cells.join('') + ends.join('');

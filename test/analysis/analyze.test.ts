@@ -28,7 +28,7 @@ const network = [...SPEC.slice(0, 4)];
 const overrides = SPEC.slice(4);
 
 beforeAll(async () => {
-  await makeSampleData(at('set'), { classes: 2, perClass: 3, valPerClass: 1, size: 32 });
+  await makeSampleData(at('set'), { classes: ['bird', 'boat'], perClass: 3, valPerClass: 1, size: 32 });
   await makePairs(at('pairs'), { pairs: 3, size: 64, seed: 1, variation: 1 });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
