@@ -42,6 +42,7 @@ export const commands: CommandTable = {
   search: {
     summary: 'Find the pictures of an embedded set that are most like a query',
     load: async () => (await import('./search.js')).search,
+  },
   analyze: {
     summary: 'Draw and measure attention and region correspondence of a frozen network',
     load: async () => (await import('./analyze.js')).analyze,
