@@ -1,17 +1,5 @@
 /** Evaluations: numbers only. */
 
-export { csvLine, readCsv } from './csv.js';
-export {
-  EMBEDDING_FORMATS,
-  type Embedding,
-  type EmbeddingFormat,
-  embeddingFormat,
-  readEmbedding,
-  readFacts,
-  writeEmbedding,
-  writeFacts,
-} from './embedding.js';
-export { type EmbeddedRow, EmbeddingParts } from './embedding-parts.js';
 export {
   entropyBits,
   headEntropies,
@@ -37,6 +25,18 @@ export {
   scoreMatches,
   unitRows,
 } from './correspondence.js';
+export { csvLine, readCsv } from './csv.js';
+export {
+  EMBEDDING_FORMATS,
+  type Embedding,
+  type EmbeddingFormat,
+  embeddingFormat,
+  readEmbedding,
+  readFacts,
+  writeEmbedding,
+  writeFacts,
+} from './embedding.js';
+export { type EmbeddedRow, EmbeddingParts } from './embedding-parts.js';
 export {
   dumpFeatures,
   FEATURE_FORMATS,
