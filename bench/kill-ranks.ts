@@ -128,7 +128,7 @@ try {
     kills++;
     hits[rank]++;
     times.push(seconds);
-    if (kills % 10 === 0) console.log(`${kills} kills, ${failed} runs that did not recover`);
+    if (kills % 5 === 0) console.log(`${kills} kills, ${failed} runs that did not recover`);
   }
   const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
   console.log(

@@ -41,7 +41,7 @@ export const launch = defineCommand({
       .describe(
         'Where ranks other than 0 write what they say (automatic: logs in --output_dir of the command)',
       ),
-    command: z.array(z.string()).describe('After --: the esvit command and its flags'),
+    command: z.array(z.string()).default([]).describe('After --: the esvit command and its flags'),
   }),
   positionals: ['command'],
   aliases: { num_nodes: 'nnodes', num_gpus_per_node: 'nproc_per_node' },
