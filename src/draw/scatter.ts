@@ -25,7 +25,7 @@ const MARGIN = { top: 34, right: 16, bottom: 40, left: 56 };
 export function scatterChart(points: readonly ScatterPoint[], options: ScatterOptions): Figure {
   const { title, width = 640, height = 420 } = options;
   const groups = [...new Set(points.map(({ group }) => group))];
-  const legend = groups.length > 1 ? 18 : 0;
+  const legend = groups.length > 1 ? 24 : 0;
   const [left, right] = [MARGIN.left, width - MARGIN.right];
   const [top, bottom] = [MARGIN.top + legend, height - MARGIN.bottom];
   const x = logScale(
@@ -129,14 +129,27 @@ function freePlace(x: number, y: number, text: string, taken: readonly Box[], fr
   return places.find(fits) ?? places[0];
 }
 
-/** Values to pixels, logarithmic, with a little room at both ends; ticks at 1, 2 and 5 of every decade. */
+/** Steps within a decade: the coarsest that give three ticks or more are taken. */
+const TICK_STEPS: readonly (readonly number[])[] = [
+  [1, 2, 5],
+  [1, 2, 3, 4, 5, 6, 7, 8, 9],
+  Array.from({ length: 18 }, (_, i) => 1 + i / 2),
+];
+
+/** Values to pixels, logarithmic, with a little room at both ends. */
 function logScale(values: readonly number[], from: number, to: number) {
   const [low, high] = [Math.min(...values) / 1.4, Math.max(...values) * 1.4];
-  const ticks: number[] = [];
-  for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++)
-    for (const step of [1, 2, 5]) ticks.push(Number((step * 10 ** decade).toPrecision(1)));
+  const decades = Array.from(
+    { length: Math.ceil(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 },
+    (_, i) => Math.floor(Math.log10(low)) + i,
+  );
+  const choices = TICK_STEPS.map((steps) =>
+    decades
+      .flatMap((decade) => steps.map((step) => Number((step * 10 ** decade).toPrecision(2))))
+      .filter((value) => value >= low && value <= high),
+  );
   return {
     at: (value: number) => from + ((to - from) * Math.log(value / low)) / Math.log(high / low),
-    ticks: ticks.filter((value) => value >= low && value <= high),
+    ticks: choices.find((ticks) => ticks.length >= 3) ?? choices[choices.length - 1],
   };
 }
