@@ -2,9 +2,9 @@
 
 import { internal } from '../errors.js';
 import { type ColourMapName, cssColour, mapColour } from './colour-map.js';
+import { drawPanels, type Panel, type PanelLayout } from './panels.js';
 import type { Picture } from './picture.js';
-import { placeMark } from './place-mark.js';
-import { dataUri } from './png.js';
+
 import { element, type Figure, figure, label, textWidth, tick } from './svg.js';
 
 export interface Grid {
@@ -108,39 +108,13 @@ export function colourBar(
   return cells.join('') + ends.join('');
 }
 
-export interface HeatPanel {
-  title: string;
-  picture: Picture;
-  /** A point to mark, as shares of width and height. */
-  mark?: readonly [x: number, y: number];
-}
-
 /** Panels of one size side by side, wrapped after `columns`, over one colour scale. */
 export async function heatFigure(
-  panels: readonly HeatPanel[],
+  panels: readonly Panel[],
   scale: { low: number; high: number; map?: ColourMapName; title: string },
-  { columns = 4, side = 150 }: { columns?: number; side?: number } = {},
+  layout: PanelLayout = {},
 ): Promise<Figure> {
-  const across = Math.min(columns, panels.length);
-  const gap = 10;
-  const tall = side + 20;
-  const width = Math.max(across * (side + gap) - gap, textWidth(scale.title) + 90);
-  const rows = Math.ceil(panels.length / across);
-  const drawn = await Promise.all(
-    panels.map(async ({ title, picture, mark }, i) => {
-      const x = (i % across) * (side + gap);
-      const y = Math.floor(i / across) * (tall + gap);
-      const image = element('image', {
-        x,
-        y: y + 16,
-        width: side,
-        height: side,
-        href: await dataUri(picture),
-        style: 'image-rendering:pixelated',
-      });
-      return label(x, y + 11, title) + image + placeMark(mark, x, y + 16, side);
-    }),
-  );
-  const bottom = rows * (tall + gap);
-  return figure(width, bottom + 28, scale.title, ...drawn, colourBar(0, bottom, width, scale));
+  const { drawn, width: across, height } = await drawPanels(panels, layout);
+  const width = Math.max(across, textWidth(scale.title) + 90);
+  return figure(width, height + 28, scale.title, ...drawn, colourBar(0, height, width, scale));
 }

@@ -24,7 +24,6 @@ export {
   colourBar,
   type Grid,
   type HeatOptions,
-  type HeatPanel,
   heatFigure,
   heatMap,
   type OverlayOptions,
@@ -32,7 +31,7 @@ export {
 } from './heat-map.js';
 export { maskedPicture } from './mask.js';
 export { type Block, htmlPage, type Page, type Section } from './page.js';
-export { panelFigure } from './panels.js';
+export { type Panel, type PanelLayout, panelFigure } from './panels.js';
 export {
   blank,
   checkPicture,
