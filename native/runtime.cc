@@ -12,6 +12,7 @@
 #include <climits>
 
 #include "handles.h"
+#include "memory.h"
 
 
 namespace esvit {
@@ -115,7 +116,7 @@ Napi::Value setExactMatmul(const Napi::CallbackInfo& info) {
 }  // namespace
 
 // glibc gives every block above 128 KiB back to the kernel when it is freed, and the next step faults its pages in
-// again one by one: a fifth of a training step. Blocks of up to 32 MiB (the most glibc allows) are kept instead.
+// again one by one: a fifth of a training step. It keeps them instead; large blocks are kept by memory.cc.
 void keepFreedMemory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -125,6 +126,7 @@ void keepFreedMemory() {
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
   keepFreedMemory();
+  keepLargeBlocks();
   exports.Set("setThreads", Napi::Function::New(env, setThreads));
   exports.Set("getThreads", Napi::Function::New(env, getThreads));
   exports.Set("manualSeed", Napi::Function::New(env, manualSeed));
