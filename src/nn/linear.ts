@@ -1,7 +1,17 @@
 /** Affine maps: dense, convolutional, weight-normalised. */
 
-import { conv2d, empty, linear, ones, scope, type Tensor, weightNorm, zeros } from '../torch/index.js';
-import { fanInUniform } from './init.js';
+import {
+  conv2d,
+  empty,
+  linear,
+  noGrad,
+  ones,
+  scope,
+  type Tensor,
+  weightNorm,
+  zeros,
+} from '../torch/index.js';
+import { fanInUniform, truncatedNormal } from './init.js';
 import { Module, Parameter } from './module.js';
 
 /** y = x Wᵀ + b; weight [outFeatures, inFeatures]. */
@@ -54,6 +64,16 @@ export class Conv2d extends Module {
     const { stride, padding, groups } = this.geometry;
     return conv2d(x, this.weight, this.bias, stride, padding, 1, groups);
   }
+}
+
+/** Draws all maps of `kind` in `network` anew as the original starts them: deviation 0.02, cut at ±2, biases of 0. */
+export function startNarrow(network: Module, kind: typeof Linear | typeof Conv2d = Linear): void {
+  for (const [, module] of network.modules())
+    if (module instanceof kind) {
+      truncatedNormal(module.weight, 0.02);
+      const { bias } = module;
+      if (bias !== null) noGrad(() => bias.zero_());
+    }
 }
 
 /** A linear map without bias whose rows are g·v/|v| (Salimans and Kingma 2016). */

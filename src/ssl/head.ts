@@ -1,7 +1,7 @@
 /** The projection head of DINO (Caron et al. 2021, appendix C). */
 
-import { BatchNorm, Linear, Module, truncatedNormal, WeightNormLinear } from '../nn/index.js';
-import { noGrad, scope, type Tensor } from '../torch/index.js';
+import { BatchNorm, Linear, Module, startNarrow, WeightNormLinear } from '../nn/index.js';
+import { scope, type Tensor } from '../torch/index.js';
 
 export interface HeadOptions {
   inDim: number;
@@ -53,8 +53,7 @@ export class DinoHead extends Module {
 
 function projection(inDim: number, outDim: number): Linear {
   const layer = new Linear(inDim, outDim);
-  truncatedNormal(layer.weight, 0.02);
-  noGrad(() => layer.bias?.zero_());
+  startNarrow(layer);
   return layer;
 }
 

@@ -1,7 +1,7 @@
 /** Convolutional vision transformer (Wu et al. 2021) with attention in windows, as EsViT uses it. */
 
-import { Conv2d, DropPath, type LayerNorm, Module, truncatedNormal } from '../../nn/index.js';
-import { cat, noGrad, scope, type Tensor } from '../../torch/index.js';
+import { Conv2d, DropPath, type LayerNorm, Module, startNarrow } from '../../nn/index.js';
+import { cat, scope, type Tensor } from '../../torch/index.js';
 import type {
   AttentionMap,
   AttentionObserver,
@@ -188,21 +188,12 @@ export class ConvolutionalTransformer extends Module implements Backbone {
       return new CvtStage(embed, blocks);
     });
     this.norm = new Float32LayerNorm(this.featureDim, options.normEps);
-    if (options.init === 'trunc_norm') this.initialise();
+    if (options.init === 'trunc_norm') startNarrow(this, Conv2d);
   }
 
   override *children(): Generator<[string, Module]> {
     for (const [i, stage] of this.stages.entries()) yield [`stage${i}`, stage];
     yield ['norm', this.norm];
-  }
-
-  private initialise(): void {
-    for (const [, module] of this.modules())
-      if (module instanceof Conv2d) {
-        truncatedNormal(module.weight, 0.02);
-        const { bias } = module;
-        if (bias !== null) noGrad(() => bias.zero_());
-      }
   }
 
   forwardFeatures(x: Tensor): Features {

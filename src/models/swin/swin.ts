@@ -8,9 +8,10 @@ import {
   Mlp,
   Module,
   Parameter,
+  startNarrow,
   truncatedNormal,
 } from '../../nn/index.js';
-import { cat, noGrad, scope, type Tensor, zeros } from '../../torch/index.js';
+import { cat, scope, type Tensor, zeros } from '../../torch/index.js';
 import type {
   AttentionMap,
   AttentionObserver,
@@ -199,16 +200,7 @@ export class SwinTransformer extends Module implements Backbone {
       return new SwinStage(blocks, stage < depths.length - 1 ? new PatchMerging(dim, normEps) : null);
     });
     this.norm = new LayerNorm(this.featureDim, normEps);
-    this.initialise();
-  }
-
-  private initialise(): void {
-    for (const [, module] of this.modules())
-      if (module instanceof Linear) {
-        truncatedNormal(module.weight, 0.02);
-        const { bias } = module;
-        if (bias !== null) noGrad(() => bias.zero_());
-      }
+    startNarrow(this);
   }
 
   forwardFeatures(x: Tensor): Features {

@@ -1,7 +1,7 @@
 /** Vision Longformer (Zhang et al. 2021): stages of local attention with global tokens, on ever coarser maps. */
 
 import { UserError } from '../../errors.js';
-import { Buffer, LayerNorm, Linear, Module, truncatedNormal } from '../../nn/index.js';
+import { Buffer, LayerNorm, Module, startNarrow } from '../../nn/index.js';
 import { cat, noGrad, scope, type Tensor, tensor } from '../../torch/index.js';
 import type { AttentionMap, Backbone, BlockFeatureOptions, Features } from '../backbone.js';
 import type { StageSpec } from './arch.js';
@@ -44,12 +44,7 @@ export class VisionLongformer extends Module implements Backbone {
     [this.layer1, this.layer2, this.layer3] = this.stages;
     this.layer4 = this.stages[3] ?? null;
     this.norm = new LayerNorm(this.featureDim, options.normEps);
-    for (const [, module] of this.modules())
-      if (module instanceof Linear) {
-        truncatedNormal(module.weight, 0.02);
-        const { bias } = module;
-        if (bias !== null) noGrad(() => bias.zero_());
-      }
+    startNarrow(this);
   }
 
   forwardFeatures(x: Tensor): Features {

@@ -8,9 +8,10 @@ import {
   Mlp,
   Module,
   Parameter,
+  startNarrow,
   truncatedNormal,
 } from '../../nn/index.js';
-import { cat, noGrad, scope, type Tensor, zeros } from '../../torch/index.js';
+import { cat, scope, type Tensor, zeros } from '../../torch/index.js';
 import type {
   AttentionMap,
   AttentionObserver,
@@ -126,12 +127,7 @@ export class VisionTransformer extends Module implements Backbone {
       (_, i) => new VitBlock(options, depth > 1 ? (dropPathRate * i) / (depth - 1) : 0),
     );
     this.norm = new LayerNorm(embedDim, normEps);
-    for (const [, module] of this.modules())
-      if (module instanceof Linear) {
-        truncatedNormal(module.weight, 0.02);
-        const { bias } = module;
-        if (bias !== null) noGrad(() => bias.zero_());
-      }
+    startNarrow(this);
   }
 
   forwardFeatures(x: Tensor): Features {
