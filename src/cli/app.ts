@@ -57,6 +57,7 @@ async function runCommand(command: Command, argv: readonly string[], host: Host)
     host.stdout.write(helpOf(command, Math.min(host.stdout.columns ?? 100, 120)));
     return 0;
   }
+  refuseRanks(command);
   const io = new Console(host, common.json, common.quiet);
   try {
     const result = await command.run(options, io, { given, overrides, argv });
@@ -66,6 +67,16 @@ async function runCommand(command: Command, argv: readonly string[], host: Host)
   } finally {
     io.close();
   }
+}
+
+/** Several processes that know nothing of each other would do the same work, and write the same files. */
+function refuseRanks({ name, ranks = false }: Command): void {
+  const { ESVIT_LAUNCHER: launcher, WORLD_SIZE: size } = process.env;
+  if (ranks || launcher === undefined || !(Number(size) > 1)) return;
+  throw new UserError(
+    'usage',
+    `esvit ${name} is no command for several processes, and was started in ${size}; give it without esvit launch.`,
+  );
 }
 
 function overview(flags: readonly string[], app: App): number {

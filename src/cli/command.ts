@@ -72,6 +72,8 @@ export interface Command<Schema extends z.ZodObject = z.ZodObject> {
   readonly aliases?: Readonly<Record<string, keyof z.output<Schema> & string>>;
   /** Whether trailing `MODEL.SPEC.WINDOW_SIZE 14` pairs are accepted. */
   readonly overrides?: boolean;
+  /** Whether `esvit launch` may start it in several processes, which then do it together. */
+  readonly ranks?: boolean;
   /** Does the work. Throws `UserError` for what a person can cure; a returned object is the `--json` result. */
   // biome-ignore lint/suspicious/noConfusingVoidType: a command without a result has no return statement
   run(options: z.output<Schema>, io: Io, invocation: Invocation): Promise<object | void>;

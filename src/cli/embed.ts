@@ -1,13 +1,17 @@
 /** `esvit embed`: features of a set of pictures with their names, as a file. */
 
 import { statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { ImageSource } from '../data/index.js';
+import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { EmbeddingParts } from '../eval/index.js';
+import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { type LoadedNetwork, networkOptions } from './network.js';
+import { amongRanks, rankOptions, threadsOf } from './ranks.js';
 
 const options = z.strictObject({
   data_path: z.string().describe('Pictures: a folder, a zip, or another layout that training reads'),
@@ -18,9 +22,13 @@ const options = z.strictObject({
   output: z.string().describe('File to write; its ending is the format: .npy, .csv, .parquet, .safetensors'),
   ...networkOptions,
   normalize: z.boolean().default(false).describe('Divide each feature vector by its length'),
+  ...rankOptions,
 });
 
 type Options = z.output<typeof options>;
+
+/** The exit code after a signal to another rank. */
+const ASKED = 128 + constants.signals.SIGTERM;
 
 export const embed = defineCommand({
   name: 'embed',
@@ -33,53 +41,75 @@ export const embed = defineCommand({
   positionals: ['data_path'],
   overrides: true,
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
+  ranks: true,
   async run(options, io, { overrides }) {
-    const { embeddingFormat, EmbeddingParts, writeEmbedding, writeFacts } = await import('../eval/index.js');
-    const { layoutAsked, openImages } = await import('../data/index.js');
-    const { cpus } = await import('node:os');
-    const { manualSeed, setThreads } = await import('../torch/index.js');
-    const { loadNetwork } = await import('./network.js');
-    const { output, split } = options;
-    embeddingFormat(output); // before anything that takes long
-    setThreads(options.threads ?? cpus().length);
-    manualSeed(0); // a network without weights is the same one each time
-    const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
-    const source = await openImages(options.data_path, { ...layout, split });
-    try {
-      const network = await loadNetwork(options, io, overrides);
-      const imageSize = options.image_size ?? network.imageSize;
-      const parts = new EmbeddingParts(`${output}.part`, subjectOf(options, network, source, imageSize));
-      try {
-        if (parts.next > 0) io.log(`Going on after ${parts.rows.length} pictures.`);
-        const bad = await fill(parts, source, network, { ...options, imageSize }, io);
-        if (bad === undefined) {
-          io.out(`Ended after ${parts.rows.length} of ${source.length} pictures; the same command goes on.`);
-          return { status: 'interrupted', rows: parts.rows.length };
-        }
-        if (bad > 0) io.warn(`${bad} pictures could not be read and were left out.`);
-        if (parts.rows.length === 0)
-          throw new UserError(
-            'data',
-            `none of the ${source.length} pictures of ${options.data_path} can be read.`,
-          );
-        const { table, rows, width } = parts;
-        writeFacts(output, facts(options, overrides, source, { imageSize, width, rows: rows.length }));
-        writeEmbedding(output, {
-          features: table,
-          names: rows.map(({ name }) => name),
-          labels: Int32Array.from(rows, ({ label }) => label),
-        });
-        parts.remove();
-        io.out(`${rows.length} pictures, ${width} numbers each: ${output}`);
-        return { status: 'finished', rows: rows.length, width, output, unreadable: bad };
-      } finally {
-        parts.close();
-      }
-    } finally {
-      source.close();
-    }
+    const { embeddingFormat } = await import('../eval/index.js');
+    embeddingFormat(options.output); // before anything that takes long
+    const { dist_timeout: timeoutSeconds, device } = options;
+    return amongRanks(io, { timeoutSeconds, device, logDir: 'runs/logs' }, (io, world) =>
+      describe(options, io, overrides, world),
+    );
   },
 });
+
+async function describe(
+  options: Options,
+  io: Io,
+  overrides: readonly string[],
+  world: World | undefined,
+): Promise<object> {
+  const { EmbeddingParts, writeEmbedding, writeFacts } = await import('../eval/index.js');
+  const { layoutAsked, openImages } = await import('../data/index.js');
+  const { manualSeed, setThreads } = await import('../torch/index.js');
+  const { Company } = await import('../train/index.js');
+  const { loadNetwork } = await import('./network.js');
+  const { output, split } = options;
+  setThreads(threadsOf(options.threads, world));
+  manualSeed(0); // a network without weights is the same one each time
+  const company = new Company(world);
+  company.checkConfig({ ...options, overrides });
+  const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
+  const source = await openImages(options.data_path, { ...layout, split });
+  try {
+    company.checkData(source);
+    company.say(-1, 'receiving the network of rank 0');
+    const network = await loadNetwork(options, io, overrides, company.collectives);
+    const imageSize = options.image_size ?? network.imageSize;
+    // Only rank 0 writes, and knows what is there already.
+    const parts = company.isFirst
+      ? new EmbeddingParts(`${output}.part`, subjectOf(options, network, source, imageSize))
+      : undefined;
+    try {
+      if (parts !== undefined && parts.next > 0) io.log(`Going on after ${parts.rows.length} pictures.`);
+      const bad = await fill(parts, source, network, { ...options, imageSize }, company, io);
+      if (parts === undefined) return { status: bad === undefined ? 'interrupted' : 'finished' };
+      if (bad === undefined) {
+        io.out(`Ended after ${parts.rows.length} of ${source.length} pictures; the same command goes on.`);
+        return { status: 'interrupted', rows: parts.rows.length };
+      }
+      if (bad > 0) io.warn(`${bad} pictures could not be read and were left out.`);
+      if (parts.rows.length === 0)
+        throw new UserError(
+          'data',
+          `none of the ${source.length} pictures of ${options.data_path} can be read.`,
+        );
+      const { table, rows, width } = parts;
+      writeFacts(output, facts(options, overrides, source, { imageSize, width, rows: rows.length }));
+      writeEmbedding(output, {
+        features: table,
+        names: rows.map(({ name }) => name),
+        labels: Int32Array.from(rows, ({ label }) => label),
+      });
+      parts.remove();
+      io.out(`${rows.length} pictures, ${width} numbers each: ${output}`);
+      return { status: 'finished', rows: rows.length, width, output, unreadable: bad };
+    } finally {
+      parts?.close();
+    }
+  } finally {
+    source.close();
+  }
+}
 
 /** What must be the same for the rows of two starts to belong together. */
 function subjectOf(options: Options, network: LoadedNetwork, source: ImageSource, imageSize: number): string {
@@ -94,38 +124,55 @@ function subjectOf(options: Options, network: LoadedNetwork, source: ImageSource
 
 /** -> unreadable pictures, or undefined where a signal asked for the end */
 async function fill(
-  parts: EmbeddingParts,
+  parts: EmbeddingParts | undefined,
   source: ImageSource,
   { backbone, device }: LoadedNetwork,
   options: Options & { imageSize: number },
+  company: Company,
   io: Io,
 ): Promise<number | undefined> {
-  const { evaluationPlan, featureBatches } = await import('../eval/index.js');
-  const first = parts.next;
+  const { evaluationPlan, featureBatches, sharedBatches } = await import('../eval/index.js');
+  const { sharedValue } = await import('../dist/index.js');
+  const first = sharedValue(company.collectives, () => parts?.next ?? 0);
   if (first >= source.length) return 0;
   let interrupted = false;
   const release = io.onInterrupt(() => {
     interrupted = true;
   });
   const bar = io.progress(source.length, { label: 'pictures', unit: 'images', start: first });
-  const batches = featureBatches(backbone, source, {
+  let rounds = 0;
+  company.say(0, 'describing pictures');
+  const settings = {
     plan: evaluationPlan(options.imageSize),
     batchSize: options.batch_size,
     workers: options.workers,
     device,
     unitLength: options.normalize,
     indices: Uint32Array.from({ length: source.length - first }, (_, i) => first + i),
-    onProgress: (done) => bar.update(first + done),
-  });
+    onProgress: (done: number) => {
+      bar.update(first + done);
+      company.say(++rounds, 'describing pictures');
+    },
+  };
+  const batches = sharedBatches(
+    (own) => featureBatches(backbone, source, own),
+    source,
+    settings,
+    company.collectives,
+    () => interrupted,
+  );
   try {
     let next = await batches.next();
     for (; next.done !== true; next = await batches.next()) {
-      const { features, labels, indices } = next.value;
-      parts.append(
+      const { features, labels, indices, isAskedToStop } = next.value;
+      parts?.append(
         features.toFloat32(),
         Array.from(indices, (index, i) => ({ index, name: source.key(index), label: labels[i] })),
       );
-      if (interrupted) return undefined;
+      if (isAskedToStop) {
+        if (!interrupted) io.fail(ASKED); // another rank was
+        return undefined;
+      }
     }
     return next.value;
   } finally {

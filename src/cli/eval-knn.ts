@@ -4,11 +4,14 @@ import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ImageSource } from '../data/index.js';
+import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { FeaturePair, FeatureTable, KnnResult } from '../eval/index.js';
+import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { labelledOptions, openLabelled } from './labelled-data.js';
-import { networkOptions } from './network.js';
+import { type LoadedNetwork, networkOptions } from './network.js';
+import { amongRanks, rankOptions, threadsOf } from './ranks.js';
 
 const positive = () => z.number().int().min(1);
 
@@ -30,6 +33,7 @@ const options = z.strictObject({
     .optional()
     .describe('Folder of features written before, in any of these formats; no network is run'),
   raw_pixels: z.boolean().default(false).describe('Compare pixels instead of features, as a baseline'),
+  ...rankOptions,
 });
 
 type Options = z.output<typeof options>;
@@ -46,40 +50,62 @@ export const evalKnn = defineCommand({
   options,
   overrides: true,
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
+  ranks: true,
   async run(options, io, { overrides }) {
-    const { dumpFeatures, knnAccuracy, loadFeatures } = await import('../eval/index.js');
-    const { cpus } = await import('node:os');
-    const { setThreads, torchInfo } = await import('../torch/index.js');
-    setThreads(options.threads ?? cpus().length);
-    let pair: FeaturePair;
-    if (options.load_features === undefined) {
-      const computed = await compute(options, io, overrides);
-      if (options.dump_features !== undefined) {
-        dumpFeatures(options.dump_features, options.dump_format, computed);
-        io.log(`Features written to ${options.dump_features} (${options.dump_format}).`);
-      }
-      pair = computed;
-    } else {
-      const loaded = await loadFeatures(options.load_features);
-      io.log(`Features read from ${options.load_features} (${loaded.format}).`);
-      pair = loaded;
-    }
-    const { bank, queries } = pair;
-    const onGpu = options.use_cuda && options.device !== 'cpu' && torchInfo().cudaDevices > 0;
-    const results = knnAccuracy(bank, queries, {
-      ks: options.nb_knn,
-      temperatures: options.temperature,
-      ...(onGpu && { device: 'cuda' }),
-    });
-    if (options.dump_features !== undefined) log(options.dump_features, results);
-    io.out(`${queries.labels.numel} pictures classified by ${bank.labels.numel} labelled ones`);
-    for (const { k, temperature, top1, top5 } of results)
-      io.out(
-        `${`k = ${k}`.padEnd(8)}${options.temperature.length > 1 ? `T = ${temperature}  ` : ''}top-1 ${top1.toFixed(2)}%  top-5 ${top5.toFixed(2)}%`,
-      );
-    return { results, bank: bank.labels.numel, queries: queries.labels.numel };
+    const { dist_timeout: timeoutSeconds, device } = options;
+    return amongRanks(io, { timeoutSeconds, device, logDir: 'runs/logs' }, (io, world) =>
+      evaluate(options, io, overrides, world),
+    );
   },
 });
+
+async function evaluate(
+  options: Options,
+  io: Io,
+  overrides: readonly string[],
+  world: World | undefined,
+): Promise<object> {
+  const { dumpFeatures, knnAccuracy, loadFeatures } = await import('../eval/index.js');
+  const { setThreads, torchInfo } = await import('../torch/index.js');
+  const { Company } = await import('../train/index.js');
+  setThreads(threadsOf(options.threads, world));
+  const company = new Company(world);
+  const { collectives, isFirst } = company;
+  company.checkConfig({ ...options, overrides });
+  let pair: FeaturePair;
+  if (options.load_features === undefined) {
+    const computed = await compute(options, io, overrides, company);
+    if (options.dump_features !== undefined && isFirst) {
+      company.say(-1, 'writing the features');
+      dumpFeatures(options.dump_features, options.dump_format, computed);
+      io.log(`Features written to ${options.dump_features} (${options.dump_format}).`);
+    }
+    pair = computed;
+  } else {
+    const loaded = await loadFeatures(options.load_features);
+    io.log(`Features read from ${options.load_features} (${loaded.format}).`);
+    pair = loaded;
+  }
+  const { bank, queries } = pair;
+  company.checkConfig({
+    'features to compare': [bank, queries].map(({ labels }) => labels.numel),
+  });
+  const onGpu = options.use_cuda && options.device !== 'cpu' && torchInfo().cudaDevices > 0;
+  company.say(-1, 'comparing features');
+  const results = knnAccuracy(bank, queries, {
+    ks: options.nb_knn,
+    temperatures: options.temperature,
+    collectives,
+    ...(onGpu && { device: 'cuda' }),
+  });
+  if (options.dump_features !== undefined && isFirst) log(options.dump_features, results);
+  io.out(`${queries.labels.numel} pictures classified by ${bank.labels.numel} labelled ones`);
+  for (const { k, temperature, top1, top5 } of results)
+    io.out(
+      `${`k = ${k}`.padEnd(8)}${options.temperature.length > 1 ? `T = ${temperature}  ` : ''}top-1 ${top1.toFixed(2)}%  top-5 ${top5.toFixed(2)}%`,
+    );
+  return { results, bank: bank.labels.numel, queries: queries.labels.numel };
+}
 
 /** A line as the original's: accuracies by number of neighbours; several temperatures are told apart. */
 function log(folder: string, results: readonly KnnResult[]): void {
@@ -95,15 +121,22 @@ async function compute(
   options: Options,
   io: Io,
   overrides: readonly string[],
+  company: Company,
 ): Promise<FeaturePair<FeatureTable>> {
   const { loadNetwork } = await import('./network.js');
   if (options.data_path === undefined)
     throw new UserError('usage', '--data_path is missing; give labelled data, or --load_features a folder.');
   const { train, val, close } = await openLabelled(options, io);
   try {
-    const network = options.raw_pixels ? undefined : await loadNetwork(options, io, overrides);
-    const bank = await describePictures(train, 'training pictures', options, network, options.max_train, io);
-    const queries = await describePictures(val, 'val pictures', options, network, options.max_val, io);
+    for (const source of [train, val]) company.checkData(source);
+    company.say(-1, 'receiving the network of rank 0');
+    const network = options.raw_pixels
+      ? undefined
+      : await loadNetwork(options, io, overrides, company.collectives);
+    const describe = (source: ImageSource, label: string, most: number | undefined) =>
+      describePictures({ source, label, most }, options, network, company, io);
+    const bank = await describe(train, 'training pictures', options.max_train);
+    const queries = await describe(val, 'val pictures', options.max_val);
     return { bank, queries };
   } finally {
     close();
@@ -111,30 +144,31 @@ async function compute(
 }
 
 async function describePictures(
-  source: ImageSource,
-  label: string,
+  { source, label, most }: { source: ImageSource; label: string; most: number | undefined },
   options: Options,
-  network: Awaited<ReturnType<typeof import('./network.js').loadNetwork>> | undefined,
-  most: number | undefined,
+  network: LoadedNetwork | undefined,
+  company: Company,
   io: Io,
 ): Promise<FeatureTable> {
-  const { evaluationPlan, extractFeatures, extractPixels } = await import('../eval/index.js');
+  const { evaluationPlan, extractSharedFeatures } = await import('../eval/index.js');
   const { evenly } = await import('../train/index.js');
   const count = Math.min(source.length, most ?? source.length);
   const bar = io.progress(count, { label, unit: 'images' });
+  let batches = 0;
+  company.say(0, 'describing pictures');
   const settings = {
     plan: evaluationPlan(options.image_size ?? network?.imageSize ?? 32),
     batchSize: options.batch_size,
     workers: options.workers,
     device: network?.device ?? 'cpu',
     ...(most !== undefined && { indices: evenly(source.length, most) }),
-    onProgress: (done: number) => bar.update(done),
+    onProgress: (done: number) => {
+      bar.update(done);
+      company.say(++batches, 'describing pictures');
+    },
   };
   try {
-    const table =
-      network === undefined
-        ? await extractPixels(source, settings)
-        : await extractFeatures(network.backbone, source, settings);
+    const table = await extractSharedFeatures(network?.backbone, source, settings, company.collectives);
     if (table.skipped > 0) io.warn(`${table.skipped} ${label} could not be read and were left out.`);
     return table;
   } finally {

@@ -13,6 +13,7 @@ export const launch = defineCommand({
   examples: [
     'esvit launch --nproc_per_node 2 -- train --data_path pictures --output_dir runs/both',
     'esvit launch --nnodes 2 --node_rank 0 --master_addr 10.0.0.1 --nproc_per_node 8 -- train --data_path imagenet/train',
+    'esvit launch --nproc_per_node 8 -- eval-linear --run runs/first --data_path imagenet',
   ],
   options: z.strictObject({
     nnodes: count(1).default(1).describe('Machines; the same command runs on each, with its own --node_rank'),
@@ -53,7 +54,10 @@ export const launch = defineCommand({
         'What is to run? Give the command after --, e.g. esvit launch --nproc_per_node 2 -- train --data_path pictures.',
       );
     if (['launch', 'demo', 'doctor'].includes(command[0]))
-      throw new UserError('usage', `esvit ${command[0]} is no command for several processes; train is.`);
+      throw new UserError(
+        'usage',
+        `esvit ${command[0]} is no command for several processes; train, eval-knn, eval-linear and embed are.`,
+      );
     const { hasCollectives, Launcher, RunFailure } = await import('../dist/index.js');
     const { torchInfo } = await import('../torch/index.js');
     const nodeRank = options.node_rank ?? nodeRankOf(process.env, nnodes);

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import type { Collectives } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import type { Io } from './command.js';
@@ -47,7 +48,7 @@ export interface LoadedNetwork {
   device: 'cpu' | 'cuda';
   /** in words, for people */
   description: string;
-  /** the file of its weights; undefined: untrained */
+  /** the file of its weights, on the rank that read it; undefined: untrained */
   weights: string | undefined;
 }
 
@@ -61,32 +62,47 @@ const modelSchema = z.looseObject({
   patch_size: z.number(),
 });
 
-/** Builds and fills the backbone that the flags name. It is in evaluation mode. */
+/**
+ * Builds and fills the backbone that the flags name. It is in evaluation mode. Of several ranks only the first reads
+ * files: all have its network.
+ */
 export async function loadNetwork(
   options: z.output<typeof shape>,
   io: Io,
   overrides: readonly string[] = [],
+  company?: Collectives,
 ): Promise<LoadedNetwork> {
-  const { torchInfo } = await import('../torch/index.js');
+  const { alone, sharedValue } = await import('../dist/index.js');
+  const { noGrad, torchInfo } = await import('../torch/index.js');
   const { buildBackbone, locateWeights } = await import('../models/index.js');
   const { backboneState, describeReport, loadWeights, readWeights } = await import('../weights/index.js');
   const cuda = torchInfo().cudaDevices > 0;
   if (options.device === 'cuda' && !cuda)
     throw new UserError('environment', '--device cuda: no CUDA device can be used here; see esvit doctor.');
   const device = options.device === 'auto' ? (cuda ? 'cuda' : 'cpu') : options.device;
-  const { build, imageSize, weights } =
-    options.run === undefined ? await fromFlags(options, overrides) : fromRun(options.run, options);
+  const collectives = company ?? alone;
+  const isFirst = collectives.rank === 0;
+  const own = isFirst ? await planOf(options, overrides) : undefined;
+  const { build, imageSize, weights } = sharedValue(collectives, () => own as Plan);
   const backbone = buildBackbone(build);
-  if (weights === undefined) {
+  let path: string | undefined;
+  if (isFirst && weights === undefined) {
     io.warn('No --pretrained_weights: the network is untrained.');
-  } else {
-    const path = await locateWeights(weights, { base: options.weights_base, onNote: (line) => io.log(line) });
+  } else if (isFirst && weights !== undefined) {
+    path = await locateWeights(weights, { base: options.weights_base, onNote: (line) => io.log(line) });
     const { state, key } = readWeights(path, options.checkpoint_key);
     const report = loadWeights(backbone, backboneState(state), path);
     io.log(`${path}${key === null ? '' : `, ${key}`}: ${describeReport(report)}.`);
   }
   backbone.to({ device }).eval();
-  return { backbone, imageSize, device, description: build.arch, weights };
+  noGrad(() => {
+    for (const value of backbone.stateDict().values()) collectives.broadcast(value);
+  });
+  return { backbone, imageSize, device, description: build.arch, weights: path };
+}
+
+async function planOf(options: z.output<typeof shape>, overrides: readonly string[]): Promise<Plan> {
+  return options.run === undefined ? fromFlags(options, overrides) : fromRun(options.run, options);
 }
 
 interface Plan {

@@ -1,10 +1,35 @@
 /** A command as one of several processes of a run: it joins the others, only rank 0 talks, and failures are shared. */
 
 import { mkdirSync, openSync, writeSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Placement, World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { Io } from './command.js';
+
+/** Flags of the commands, other than training, that several processes can do together. */
+export const rankOptions = {
+  dist_timeout: z
+    .number()
+    .positive()
+    .default(600)
+    .describe('Seconds that a process waits for the others before the run counts as failed'),
+  dist_url: z
+    .enum(['env://'])
+    .default('env://')
+    .describe('How processes find each other; only env://, the environment'),
+  local_rank: z
+    .number()
+    .int()
+    .default(0)
+    .describe('Accepted for older launchers; LOCAL_RANK of the environment is what counts'),
+} as const;
+
+/** Threads that compute: those that were asked for, else the cores, shared by the processes of this machine. */
+export function threadsOf(asked: number | undefined, world: World | undefined): number {
+  return asked ?? Math.max(1, Math.floor(cpus().length / (world?.placement.localWorldSize ?? 1)));
+}
 
 export interface RankOptions {
   timeoutSeconds: number;

@@ -24,6 +24,7 @@ export const train = defineCommand({
   options: trainOptions,
   aliases: trainAliases,
   overrides: true,
+  ranks: true,
   async run(options, io, { given, overrides }) {
     const { loadExperiment, readRequest } = await import('../train/index.js');
     const { value: experiment, unused } = loadExperiment(options.cfg, overrides);

@@ -46,6 +46,8 @@ export interface FeatureOptions {
 
 /** The rows of one batch; valid until the next one is asked for. */
 export interface FeatureBatch {
+  /** its number; batches of which nothing could be read are missing */
+  iteration: number;
   /** float32 [n, D], on the device that computed */
   features: Tensor;
   /** [n] -1 = no label */
@@ -76,16 +78,20 @@ export async function extractFeatures(
   source: ImageSource,
   options: FeatureOptions,
 ): Promise<FeatureTable> {
-  return collect(featureBatches(backbone, source, options), source, options.indices?.length);
+  return collectRows(featureBatches(backbone, source, options), source, options.indices?.length);
 }
 
 /** The pixels themselves as features: what a network has to beat. */
 export async function extractPixels(source: ImageSource, options: FeatureOptions): Promise<FeatureTable> {
-  return collect(
-    describeBatches(source, options, (x) => x.reshape([x.shape[0], -1])),
-    source,
-    options.indices?.length,
-  );
+  return collectRows(pixelBatches(source, options), source, options.indices?.length);
+}
+
+/** As `featureBatches`, of the pixels themselves. */
+export function pixelBatches(
+  source: ImageSource,
+  options: FeatureOptions,
+): AsyncGenerator<FeatureBatch, number, void> {
+  return describeBatches(source, options, (x) => x.reshape([x.shape[0], -1]));
 }
 
 /** Features batch by batch; nothing is kept. The generator's result is the number of unreadable pictures. */
@@ -136,7 +142,7 @@ async function* describeBatches(
       ).keep();
       try {
         done += batch.indices.length;
-        yield { features, labels: batch.labels, indices: batch.indices };
+        yield { iteration: batch.iteration, features, labels: batch.labels, indices: batch.indices };
       } finally {
         features.dispose();
       }
@@ -155,7 +161,7 @@ export function lengths(x: Tensor): Tensor {
 }
 
 /** All rows in one table that is as large as it will be from the start. */
-async function collect(
+export async function collectRows(
   batches: AsyncGenerator<FeatureBatch, number, void>,
   source: ImageSource,
   most: number = source.length,
@@ -184,6 +190,12 @@ async function collect(
         `none of the ${source.length} pictures of ${source.description} can be read.`,
       );
     const whole = table;
+    // Files hold the memory behind a tensor as a whole: nothing that happens to lie there shall get into them.
+    inferenceMode(() =>
+      scope(() => {
+        whole.narrow(0, kept.length, most - kept.length).zero_();
+      }),
+    );
     return {
       features: inferenceMode(() => whole.narrow(0, 0, kept.length)).keep(),
       labels: tensor(BigInt64Array.from(labels, BigInt)).keep(),

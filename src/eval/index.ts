@@ -57,6 +57,7 @@ export {
   type FeatureOptions,
   type FeatureTable,
   featureBatches,
+  pixelBatches,
 } from './features.js';
 export { freeze } from './frozen.js';
 export { type KnnOptions, type KnnResult, knnAccuracy, type LabelledFeatures } from './knn.js';
@@ -77,4 +78,4 @@ export { fitLogistic, type LogisticModel, type LogisticOptions, logisticAccuracy
 export { centreCrop, describePictures, type Hit, lookUp } from './look-up.js';
 export { type FeatureRows, type Neighbours, nearestRows, tensorRows } from './neighbours.js';
 export { type FeatureFrame, readParquet, writeParquet } from './parquet.js';
-export { extractSharedFeatures } from './shared-features.js';
+export { extractSharedFeatures, type SharedBatch, sharedBatches } from './shared-batches.js';

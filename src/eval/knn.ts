@@ -1,8 +1,18 @@
 /** Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018, as DINO evaluates). */
 
+import { alone, type Collectives } from '../dist/index.js';
 import { UserError } from '../errors.js';
-import { type Device, inferenceMode, scope, type Tensor, TensorBase, zeros } from '../torch/index.js';
-import { type FeatureRows, nearestRows, tensorRows } from './neighbours.js';
+import {
+  type Device,
+  inferenceMode,
+  noGrad,
+  scope,
+  type Tensor,
+  TensorBase,
+  tensor,
+  zeros,
+} from '../torch/index.js';
+import { type FeatureRows, nearestRows, QUERY_ROWS, tensorRows } from './neighbours.js';
 
 export interface LabelledFeatures {
   /** [N, D], of unit length; rows that lie on a disk are read in blocks */
@@ -19,6 +29,8 @@ export interface KnnOptions {
   numClasses?: number;
   /** where similarities are computed; default: where the features lie */
   device?: Device;
+  /** ranks that have the same features and share the queries; default: this process alone */
+  collectives?: Collectives;
 }
 
 export interface KnnResult {
@@ -35,13 +47,15 @@ const VOTE_ROWS = 1024;
 
 /**
  * Each of the k most similar pictures of the bank votes for its class with exp(similarity / T). One pass over
- * the bank serves all k and temperatures, and the bank may lie on a disk; memory is bounded whatever the sizes.
+ * the bank serves all k and temperatures, and the bank may lie on a disk; memory is bounded whatever the sizes. Several
+ * ranks classify a part of the queries each, and all get the whole result.
  */
 export function knnAccuracy(
   bank: LabelledFeatures,
   queries: LabelledFeatures,
   options: KnnOptions,
 ): KnnResult[] {
+  const { collectives = alone } = options;
   const [from, to] = [rowsOf(bank, options.device), rowsOf(queries, options.device)];
   const [size, width] = [from.count, from.width];
   const [count, queryWidth] = [to.count, to.width];
@@ -55,27 +69,59 @@ export function knnAccuracy(
       'data',
       `the features differ in width: ${width} of the training pictures, ${queryWidth} of the others. Dump both with the same network.`,
     );
-  return inferenceMode(() =>
+  const runs = options.ks.flatMap((k) => options.temperatures.map((temperature) => ({ k, temperature })));
+  const part = partOf(count, collectives);
+  const highest = scope(() => Math.max(bank.labels.max().item(), queries.labels.max().item()));
+  const numClasses = Math.max(options.numClasses ?? 0, highest + 1);
+  const sides = { from, bankLabels: bank.labels, to, queryLabels: queries.labels };
+  const own = rightAnswers(sides, part, runs, numClasses);
+  const sums = noGrad(() =>
     scope(() => {
-      const highest = Math.max(bank.labels.max().item(), queries.labels.max().item());
-      const numClasses = Math.max(options.numClasses ?? 0, highest + 1);
-      const largestK = Math.min(Math.max(...options.ks), size);
-      const runs = options.ks.flatMap((k) =>
-        options.temperatures.map((temperature) => ({ k, temperature, hits1: 0, hits5: 0 })),
-      );
-      const { similarity, index } = nearestRows(from, to, largestK);
+      const all = tensor(own);
+      collectives.allReduceSum(all);
+      return Array.from(all.toArray(), Number);
+    }),
+  );
+  return runs.map(({ k, temperature }, i) => ({
+    k,
+    temperature,
+    top1: (100 * sums[2 * i]) / count,
+    top5: (100 * sums[2 * i + 1]) / count,
+  }));
+}
+
+interface Sides {
+  from: FeatureRows;
+  bankLabels: Tensor;
+  to: FeatureRows;
+  queryLabels: Tensor;
+}
+
+/** Right answers of a part of the queries, among the first and among the first five, for each of `runs`. */
+function rightAnswers(
+  { from, to, ...labelled }: Sides,
+  part: Part,
+  runs: readonly { k: number; temperature: number }[],
+  numClasses: number,
+): Float64Array<ArrayBuffer> {
+  const counts = new Float64Array(2 * runs.length);
+  if (part.count === 0) return counts;
+  const largestK = Math.min(Math.max(...runs.map(({ k }) => k)), from.count);
+  inferenceMode(() =>
+    scope(() => {
+      const { similarity, index } = nearestRows(from, slice(to, part), largestK);
       const { device } = similarity;
-      const bankLabels = bank.labels.to({ device });
-      const queryLabels = queries.labels.to({ device });
-      for (let start = 0; start < count; start += VOTE_ROWS)
+      const bankLabels = labelled.bankLabels.to({ device });
+      const queryLabels = labelled.queryLabels.narrow(0, part.start, part.count).to({ device });
+      for (let start = 0; start < part.count; start += VOTE_ROWS)
         scope(() => {
-          const rows = Math.min(VOTE_ROWS, count - start);
+          const rows = Math.min(VOTE_ROWS, part.count - start);
           const labels = queryLabels.narrow(0, start, rows).unsqueeze(1);
           const near = similarity.narrow(0, start, rows);
           const votes = bankLabels
             .indexSelect(0, index.narrow(0, start, rows).reshape([-1]))
             .view([rows, largestK]);
-          for (const run of runs)
+          for (const [i, run] of runs.entries())
             scope(() => {
               const k = Math.min(run.k, largestK);
               const weight = near.narrow(1, 0, k).div(run.temperature).exp();
@@ -85,19 +131,33 @@ export function knnAccuracy(
               }).scatterAdd_(1, votes.narrow(1, 0, k), weight);
               const [, ranked] = scores.topk(Math.min(5, numClasses), 1, true, true);
               const hits = ranked.eq(labels);
-              run.hits1 += hits.narrow(1, 0, 1).sumAll().item();
-              run.hits5 += hits.sumAll().item();
+              counts[2 * i] += hits.narrow(1, 0, 1).sumAll().item();
+              counts[2 * i + 1] += hits.sumAll().item();
             });
         });
-      return runs.map(({ k, temperature, hits1, hits5 }) => ({
-        k,
-        temperature,
-        top1: (100 * hits1) / count,
-        top5: (100 * hits5) / count,
-      }));
     }),
   );
+  return counts;
 }
+
+/** Rows from `start` on. */
+interface Part {
+  start: number;
+  count: number;
+}
+
+/** The queries of a rank: whole blocks of them, so that what is multiplied is the same as in one process. */
+function partOf(count: number, { rank, worldSize }: Collectives): Part {
+  const blocks = Math.ceil(count / QUERY_ROWS);
+  const edge = (place: number) => Math.min(count, Math.floor((place * blocks) / worldSize) * QUERY_ROWS);
+  return { start: edge(rank), count: edge(rank + 1) - edge(rank) };
+}
+
+const slice = (rows: FeatureRows, { start, count }: Part): FeatureRows => ({
+  ...rows,
+  count,
+  rows: (first, few) => rows.rows(start + first, few),
+});
 
 /** The features of one side, block by block on the device that compares them. */
 function rowsOf({ features }: LabelledFeatures, device: Device | undefined): FeatureRows {

@@ -20,7 +20,7 @@ export interface Neighbours {
 
 /** Rows of the bank, and queries, whose similarities are held at a time: 25 MB of 768 dimensions, and 8 MB. */
 const BANK_ROWS = 8192;
-const QUERY_ROWS = 256;
+export const QUERY_ROWS = 256;
 
 /** A table in memory as rows. */
 export function tensorRows(table: Tensor): FeatureRows {

@@ -27,13 +27,8 @@ type Config = DeepReadonly<ResolvedTrainConfig>;
 
 /** Settings that each machine may have of its own. */
 const LOCAL = new Set([
-  'data_path',
-  'output_dir',
-  'cfg',
-  'threads',
-  'num_workers',
-  'local_rank',
-  'weights_base',
+  ...['data_path', 'output_dir', 'output', 'cfg', 'run', 'pretrained_weights', 'weights_base'],
+  ...['dump_features', 'load_features', 'threads', 'num_workers', 'workers', 'local_rank'],
 ]);
 /** Pictures whose names and labels are compared. */
 const SAMPLES = 1000;
@@ -92,7 +87,7 @@ export class Company {
   }
 
   /** Ends the run where the ranks were started with different settings. */
-  checkConfig(config: Config): void {
+  checkConfig(config: object): void {
     if (this.world === undefined) return;
     this.compare(Object.fromEntries(Object.entries(config).filter(([name]) => !LOCAL.has(name))));
   }

@@ -47,7 +47,7 @@ export async function evaluateTeacher(
   const voters = await features(bank, BANK);
   const asked = await features(queries, QUERIES);
   try {
-    return knnAccuracy(voters, asked, { ks: KS, temperatures: [TEMPERATURE] });
+    return knnAccuracy(voters, asked, { ks: KS, temperatures: [TEMPERATURE], collectives });
   } finally {
     for (const table of [voters, asked]) {
       table.features.dispose();
