@@ -10,10 +10,14 @@ const version = (): string => {
   return (JSON.parse(text) as { version: string }).version;
 };
 
-/** A reader that closes the pipe early (`esvit … | head`) has seen enough. */
+/**
+ * A reader that closes the pipe early (`esvit … | head`) has seen enough. Lines that tell how a run goes, as a rank's
+ * log, are lost while the disk under them is full: no run ends for their sake.
+ */
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
+    if (stream === process.stderr && ['ENOSPC', 'EDQUOT'].includes(error.code ?? '')) return;
     throw error;
   });
 

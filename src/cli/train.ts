@@ -44,8 +44,9 @@ async function runTraining(
   io: Io,
   world: World | undefined,
 ): Promise<object> {
-  const { Company, howToBegin, measureFacts, pretrain, resolveTrainConfig, samplerFor, shareFacts } =
+  const { Company, howToBegin, isDone, measureFacts, pretrain, resolveTrainConfig, samplerFor, shareFacts } =
     await import('../train/index.js');
+  const { isStartedAnew } = await import('../dist/index.js');
   const { openImages, imageLayout, layoutAsked } = await import('../data/index.js');
   const { RunFolder } = await import('../run/index.js');
 
@@ -57,10 +58,12 @@ async function runTraining(
   const opened: ImageSource[] = [source];
   let folder: Folder | undefined;
   try {
-    new Company(world).checkData(source);
+    const company = new Company(world);
+    company.checkData(source);
     // A launcher that starts a run anew means to go on with it, whatever was asked for in the beginning.
-    const isRestart = world !== undefined && world.placement.restart > 0 && options.resume === 'never';
-    const request = { options: isRestart ? { ...options, resume: 'auto' } : options, explicit };
+    const isRestart = company.total(Number(isStartedAnew(process.env))) > 0;
+    const resume = isRestart && options.resume === 'never' ? 'auto' : options.resume;
+    const request = { options: { ...options, resume }, explicit };
     const facts = await measureFacts(source);
     const ranks = world && {
       rank: world.rank,
@@ -73,8 +76,14 @@ async function runTraining(
     });
     const { config } = resolution;
     let isResumed = true;
-    if (world === undefined || world.rank === 0) {
-      folder = RunFolder.open(config.output_dir);
+    if (company.isFirst) folder = RunFolder.open(config.output_dir);
+    if (isRestart && company.decide(() => folder !== undefined && isDone(folder, config))) {
+      io.out(
+        `The run in ${config.output_dir} was finished before it was started anew; nothing is left to do.`,
+      );
+      return { ...folder?.readSummary(), status: 'finished', output_dir: config.output_dir };
+    }
+    if (folder !== undefined) {
       const beginning = howToBegin(folder, config);
       if (beginning.from === 'folder') io.log(`Going on with the run in ${folder.path}.`);
       for (const line of beginning.notes) io.log(line);

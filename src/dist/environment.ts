@@ -45,6 +45,15 @@ export function readPlacement(env: Environment): Placement | undefined {
   return undefined;
 }
 
+/**
+ * Whether a launcher or the queue has started this command before and now starts it anew: torchrun and `esvit launch`
+ * count that, SLURM too. Also for a run of one process.
+ */
+export function isStartedAnew(env: Environment): boolean {
+  const counts = [env.TORCHELASTIC_RESTART_COUNT, env.SLURM_RESTART_COUNT];
+  return counts.some((count) => /^\s*\d+\s*$/.test(count ?? '') && Number(count) > 0);
+}
+
 function explicit(env: Environment, has: (name: string) => boolean): Placement | undefined {
   const alone = has('WORLD_SIZE') && whole(env, 'WORLD_SIZE', 1) === 1;
   const missing = EXPLICIT.filter((name) => !has(name) && !(alone && name.startsWith('MASTER_')));

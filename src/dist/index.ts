@@ -9,7 +9,7 @@ export {
   syncBatchNorm,
   type Work,
 } from './collectives.js';
-export { type Placement, readPlacement } from './environment.js';
+export { isStartedAnew, type Placement, readPlacement } from './environment.js';
 export { type ExchangeOptions, type ExchangeStats, GradientExchange } from './exchange.js';
 export { describeFailure, type Failure, RunFailure } from './failure.js';
 export { gatherRows, gatherValues, sharedValue } from './gather.js';

@@ -74,7 +74,16 @@ export class RunFolder {
 
   /** The configuration that an earlier start of this run wrote, or undefined. */
   readConfig(): Record<string, unknown> | undefined {
-    const path = join(this.path, CONFIG);
+    return this.readObject(CONFIG);
+  }
+
+  /** What a finished run said of itself at its end, or undefined. */
+  readSummary(): Record<string, unknown> | undefined {
+    return this.readObject(FINISHED);
+  }
+
+  private readObject(name: string): Record<string, unknown> | undefined {
+    const path = join(this.path, name);
     if (!existsSync(path)) return undefined;
     try {
       return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;

@@ -89,7 +89,7 @@ export class Checkpointing {
     const isBest = knn !== undefined && knn > this.bestKnn;
     const isLast = epoch + 1 === config.epochs;
     const isLong = performance.now() - this.savedAt > SHORT_EPOCH;
-    if (!isKept && !isBest && !isLast && !isLong) return;
+    if (!isKept && !isBest && !isLast && !isLong && !this.isDue(done)) return;
     if (isLast) this.save(position, done);
     else if (!this.trySave(position, done)) return;
     if (isKept) folder.checkpoints.keepNewestAs(folder.checkpoints.kept(epoch));

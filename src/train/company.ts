@@ -15,9 +15,9 @@ import {
   type World,
 } from '../dist/index.js';
 import { UserError } from '../errors.js';
-import type { Module } from '../nn/index.js';
-import { noGrad, rngState, scope, torchInfo } from '../torch/index.js';
+import { rngState, torchInfo } from '../torch/index.js';
 import type { Position } from './checkpoint.js';
+import { findDrift } from './drift.js';
 import { Pace } from './pace.js';
 import type { ResolvedTrainConfig } from './resolved-config.js';
 import { spreadState } from './spread.js';
@@ -32,8 +32,6 @@ const LOCAL = new Set([
 ]);
 /** Pictures whose names and labels are compared. */
 const SAMPLES = 1000;
-/** Relative difference of the weights' sizes between ranks that no rounding explains. */
-const DRIFT = 1e-3;
 
 /** What the ranks told each other after a step. */
 export interface Agreement {
@@ -118,6 +116,7 @@ export class Company {
     if (world === undefined) return position;
     this.say(-1, 'receiving the weights of rank 0');
     const begun = spreadState(collectives, state, position, config.seed);
+    this.checkWeights(state);
     this.exchange = new GradientExchange(
       world.gradients,
       state.student.parameters().filter(({ requiresGrad }) => requiresGrad),
@@ -141,10 +140,14 @@ export class Company {
     return { ...(asked >= 0 && { stopAskedOf: asked }), wantsSave: ranks[0].told[1] === 1 };
   }
 
-  /** The position with what each rank needs to go on as if nothing had happened; all ranks call it together. */
-  savable(position: Position): Position {
+  /**
+   * The position with what each rank needs to go on as if nothing had happened; all ranks call it together. Weights
+   * that have come apart are not saved.
+   */
+  savable(state: StepState, position: Position): Position {
     if (this.world === undefined) return position;
     this.say(this.step, 'saving');
+    this.checkWeights(state);
     return { ...position, rankRng: this.collectives.allGather(rngState('cpu')) };
   }
 
@@ -159,21 +162,17 @@ export class Company {
   }
 
   /** Ends the run where the weights of the ranks have come apart. */
-  checkWeights(student: Module, teacher: Module): void {
+  checkWeights({ student, teacher, loss }: StepState): void {
     if (this.world === undefined) return;
-    const size = (module: Module) =>
-      noGrad(() =>
-        scope(() => module.parameters().reduce((sum, weight) => sum + weight.normAll(2).item(), 0)),
-      );
-    const sizes = gatherValues(this.collectives, size(student) + size(teacher));
-    const middle = [...sizes].sort((a, b) => a - b)[sizes.length >> 1];
-    const off = sizes.findIndex((value) => !(Math.abs(value - middle) <= DRIFT * middle));
-    if (off >= 0)
-      this.blame(
-        off,
-        `its weights have come apart from those of the other ranks (their size is ${sizes[off]}, elsewhere ${middle}). ` +
-          'Is its memory or its GPU faulty? The last checkpoint is from rank 0.',
-      );
+    const drift = findDrift(this.collectives, { student, teacher, loss });
+    if (drift === undefined) return;
+    const others =
+      this.collectives.worldSize > 2 ? 'those of the other ranks' : `those of rank ${1 - drift.rank}`;
+    this.blame(
+      drift.rank,
+      `its weights have come apart from ${others}, first in ${drift.tensor}, by ${drift.share.toPrecision(2)} of its length. ` +
+        'Is the memory or the GPU of one of them faulty? The last checkpoint is from before.',
+    );
   }
 
   close(): void {

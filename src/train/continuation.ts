@@ -120,6 +120,22 @@ export function howToBegin(folder: RunFolder, config: Config): Beginning {
 }
 
 /**
+ * Whether the folder holds the finished run of this very configuration. A launcher that starts anew what had ended in
+ * success, but for a process that was killed on its way out, finds nothing left to do.
+ */
+export function isDone(folder: RunFolder, config: Config): boolean {
+  if (folder.status !== 'finished') return false;
+  const earlier = folder.readConfig() ?? {};
+  const isOtherWorld = earlier.world_size !== config.world_size;
+  return Object.entries(config).every(
+    ([name, value]) =>
+      IDLE.has(name) ||
+      (isOtherWorld && SHARES.has(name)) ||
+      JSON.stringify(earlier[name]) === JSON.stringify(value),
+  );
+}
+
+/**
  * Refuses settings that make going on meaningless, with both values. A sentence about those that changed and may;
  * none where nothing did.
  */

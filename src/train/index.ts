@@ -11,7 +11,7 @@ export {
   saveCheckpoint,
 } from './checkpoint.js';
 export { Company } from './company.js';
-export { atSamePlace, type Beginning, howToBegin } from './continuation.js';
+export { atSamePlace, type Beginning, howToBegin, isDone } from './continuation.js';
 export { cropPlan, prepareBatch, releaseBatch } from './crops.js';
 export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';

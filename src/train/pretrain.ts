@@ -216,7 +216,7 @@ class Pretraining {
     );
     if (!result.taken && !Number.isFinite(result.loss)) this.giveUp(result, at);
     this.agreement = company.agree(result);
-    if (isChecked) company.checkWeights(state.student, state.teacher);
+    if (isChecked) company.checkWeights(state);
 
     position.step++;
     const { sums } = position;
@@ -314,18 +314,18 @@ class Pretraining {
     this.position = { epoch: epoch + 1, step: 0, sums: {} };
 
     const knn = isDue ? this.knnResults?.[0]?.top1 : undefined;
-    const place = company.savable(this.position);
+    const place = company.savable(state, this.position);
     this.saver?.endEpoch(place, this.done, { epoch, ...(knn !== undefined && { knn }) });
   }
 
   /** All ranks take part, rank 0 writes. */
   private save(): void {
-    const place = this.company.savable(this.position);
+    const place = this.company.savable(this.state, this.position);
     this.saver?.save(place, this.done);
   }
 
   private trySave(): void {
-    const place = this.company.savable(this.position);
+    const place = this.company.savable(this.state, this.position);
     this.saver?.trySave(place, this.done);
   }
 

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { describeFailure, findCulprit, isPeerFailure, LOST, readBeat } from '../../src/dist/failure.js';
-import { hostsOf, readPlacement } from '../../src/dist/index.js';
+import { hostsOf, isStartedAnew, readPlacement } from '../../src/dist/index.js';
 
 const torchrun = {
   RANK: '3',
@@ -156,6 +156,18 @@ describe('node lists', () => {
       }),
       { seed: 7 },
     );
+  });
+});
+
+describe('a start', () => {
+  it.each<[Record<string, string>, boolean]>([
+    [{}, false],
+    [{ TORCHELASTIC_RESTART_COUNT: '0' }, false],
+    [{ TORCHELASTIC_RESTART_COUNT: '2' }, true],
+    [{ TORCHELASTIC_RESTART_COUNT: '0', SLURM_RESTART_COUNT: '1' }, true],
+    [{ SLURM_RESTART_COUNT: '' }, false],
+  ])('with %j is one of several: %s', (env, isAnew) => {
+    expect(isStartedAnew(env)).toBe(isAnew);
   });
 });
 

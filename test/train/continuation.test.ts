@@ -9,7 +9,7 @@ import { RunFolder } from '../../src/run/index.js';
 import { setThreads } from '../../src/torch/index.js';
 import { Checkpointing } from '../../src/train/checkpointing.js';
 import { goOn } from '../../src/train/continuation.js';
-import { howToBegin, type ResolvedTrainConfig, saveCheckpoint } from '../../src/train/index.js';
+import { howToBegin, isDone, type ResolvedTrainConfig, saveCheckpoint } from '../../src/train/index.js';
 import { type PyValue, readPth, writePth } from '../../src/weights/index.js';
 import { microState } from '../ssl/micro.js';
 
@@ -78,6 +78,19 @@ describe('a run', () => {
     expect(folder.status).toBe('finished');
     expect(begin({ epochs: 8 }).from).toBe('folder');
     expect(folder.status).toBe('interrupted');
+  });
+
+  it('is done where it is finished with the same settings, whatever the machine and the number of processes', () => {
+    interrupted(config({ world_size: 2, batch_size_per_gpu: 8 }));
+    const same = config({ world_size: 2, batch_size_per_gpu: 8, num_workers: 5, output_dir: 'elsewhere' });
+    expect(isDone(folder, same)).toBe(false);
+    folder.finish({ steps: 7 });
+    expect(isDone(folder, same)).toBe(true);
+    expect(isDone(folder, { ...same, world_size: 4, batch_size_per_gpu: 4 })).toBe(true);
+    for (const other of [{ epochs: 5 }, { lr: 0.001 }, { out_dim: 32 }, { batch_size_per_gpu: 16 }])
+      expect(isDone(folder, { ...same, ...other }), JSON.stringify(other)).toBe(false);
+    expect(folder.readSummary()).toEqual({ steps: 7 });
+    expect(folder.status).toBe('finished');
   });
 });
 

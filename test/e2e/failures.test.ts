@@ -1,0 +1,143 @@
+/** What goes wrong in one of two processes, and what becomes of the run: seen from the outside. */
+
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { hasCollectives, Store } from '../../src/dist/index.js';
+import {
+  allGone,
+  cleanUp,
+  drawPictures,
+  epochOf,
+  errors,
+  folder,
+  killAll,
+  PATIENCE,
+  type Running,
+  start,
+  train,
+  until,
+} from './runs.js';
+import { fillDisk, mayMount, mountDisk, unmountDisk } from './tmpfs.js';
+
+const disk = join(folder, 'disk');
+
+beforeAll(drawPictures);
+afterEach(killAll);
+afterAll(() => {
+  unmountDisk(disk);
+  cleanUp();
+});
+
+const launch = (...more: string[]) => ['launch', '--nproc_per_node', '2', ...more, '--'];
+
+/** The run ended with one message that names rank, host, step and this reason, and nobody is left. */
+async function failed(running: Running, rank: number, reason: string): Promise<void> {
+  expect(await running.end, running.output()).toBe(1);
+  expect(errors(running.output()), running.output()).toHaveLength(1);
+  expect(errors(running.output())[0]).toMatch(
+    new RegExp(`^error: rank ${rank} on ${hostname()} failed at step \\d+: ${reason}`),
+  );
+  await allGone();
+}
+
+/** The checkpoint is whole, and from before the mishap: on a slow machine there are more of them than were asked for. */
+function savedIn(run: string): boolean {
+  const epoch = epochOf(run);
+  return epoch !== undefined && epoch >= 1 && epoch <= 6;
+}
+
+describe.skipIf(!hasCollectives() || !existsSync('/proc/self/environ'))('a run of two processes', () => {
+  it(
+    'that was finished when one was killed is a success when it is started anew, and refused otherwise',
+    async () => {
+      const command = train('finished', '--epochs', '2');
+      const running = start([...launch('--max_restarts', '1'), ...command], { fault: 'killed when leaving' });
+      expect(await running.end, running.output()).toBe(0);
+      expect(running.output()).toMatch(
+        /failed at step \d+: its process was ended by SIGKILL\. Starting anew/,
+      );
+      expect(running.output()).toMatch(/Finished after 10 iterations/);
+      const nothingToDo =
+        /^The run in \S+ was finished before it was started anew; nothing is left to do\.$/m;
+      expect(running.output()).toMatch(nothingToDo);
+      expect(readFileSync(join(folder, 'finished/log.txt'), 'utf8').trim().split('\n')).toHaveLength(2);
+      await allGone();
+
+      // The same under another launcher, which says so in the environment.
+      const store = await Store.serve('127.0.0.1', 0, PATIENCE);
+      const both = (restarts: number) =>
+        [0, 1].map((rank) =>
+          start(command, {
+            env: {
+              ...{ RANK: String(rank), WORLD_SIZE: '2', LOCAL_RANK: String(rank), LOCAL_WORLD_SIZE: '2' },
+              ...{ MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(store.port) },
+              ...{
+                TORCHELASTIC_USE_AGENT_STORE: 'True',
+                TORCHELASTIC_RESTART_COUNT: String(restarts),
+              },
+            },
+          }),
+        );
+      const again = both(3);
+      expect(await Promise.all(again.map(({ end }) => end)), again[0].output()).toEqual([0, 0]);
+      expect(again[0].output()).toMatch(nothingToDo);
+      const anew = both(0);
+      expect(await Promise.all(anew.map(({ end }) => end)), anew[0].output()).toEqual([1, 1]);
+      expect(errors(anew[0].output())[0]).toMatch(/the run in \S+ is finished/);
+    },
+    PATIENCE,
+  );
+
+  it(
+    'ends when the loader of one dies',
+    async () => {
+      const command = train('loader', '--epochs', '10', '--num_workers', '2');
+      await failed(
+        start([...launch(), ...command], { fault: 'loader dies' }),
+        1,
+        'data worker \\d of 2 died: it ended with code 1',
+      );
+      expect(savedIn('loader')).toBe(true);
+    },
+    PATIENCE,
+  );
+
+  it(
+    'ends when the weights of one come apart from the others',
+    async () => {
+      const command = train('drift', '--epochs', '10');
+      await failed(
+        start([...launch(), ...command], { fault: 'weights drift' }),
+        1,
+        'its weights have come apart from those of rank 0, first in student \\S+, by \\S+ of its length',
+      );
+      expect(savedIn('drift')).toBe(true);
+    },
+    PATIENCE,
+  );
+
+  it.skipIf(!mayMount())(
+    'ends when the disk of rank 0 is full at the end, and goes on with room (needs the right to mount a tmpfs)',
+    async () => {
+      expect(mountDisk(disk, 16 << 20)).toBe(true);
+      const command = train('disk/full', '--epochs', '10');
+      const ballast = join(disk, 'ballast');
+      const gate = join(folder, 'disk-is-full');
+      const running = start([...launch(), ...command], { fault: 'waits', env: { ESVIT_TEST_GATE: gate } });
+      const isSaved = () => existsSync(join(disk, 'full/checkpoint.pth'));
+      await until(() => running.child.exitCode !== null || isSaved(), 'the first checkpoint');
+      fillDisk(ballast);
+      writeFileSync(gate, '');
+      await failed(running, 0, `cannot write ${join(disk, 'full')}/\\S+: the disk is full`);
+      expect(running.output()).toMatch(/No checkpoint: cannot write \S+: the disk is full/);
+      expect(savedIn('disk/full')).toBe(true);
+      rmSync(ballast);
+      const again = start([...launch(), ...command]);
+      expect(await again.end, again.output()).toBe(0);
+      expect(epochOf('disk/full')).toBe(10);
+    },
+    PATIENCE,
+  );
+});

@@ -1,0 +1,67 @@
+/**
+ * Mishaps of rank 1, in the first start of a run: loaded before the program (`--import`), which knows nothing of them.
+ * ESVIT_TEST_FAULT says which one it is.
+ */
+
+import { existsSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import threads, { type WorkerOptions } from 'node:worker_threads';
+import type { Optimizer } from '../../src/optim/index.js';
+
+/** Steps and batches that go well before. */
+const STEPS = 30;
+
+async function afterSteps(happens: (optimizer: Optimizer) => void): Promise<void> {
+  const { AdamW } = await import('../../src/optim/index.js');
+  const { step } = AdamW.prototype;
+  let steps = 0;
+  AdamW.prototype.step = function (this: Optimizer) {
+    step.call(this);
+    if (++steps === STEPS) happens(this);
+  };
+}
+
+const faults: Record<string, () => Promise<void> | void> = {
+  /** Its process is killed when all is done, on its way out. */
+  async 'killed when leaving'() {
+    const { World } = await import('../../src/dist/index.js');
+    World.prototype.leave = async () => {
+      process.kill(process.pid, 'SIGKILL');
+    };
+  },
+
+  /** A thread that loads pictures dies. */
+  'loader dies'() {
+    class MortalWorker extends threads.Worker {
+      private orders = 0;
+      constructor(filename: string | URL, options?: WorkerOptions) {
+        super(filename, options);
+      }
+      override postMessage(value: unknown): void {
+        if (++this.orders === STEPS) void this.terminate();
+        else super.postMessage(value);
+      }
+    }
+    threads.Worker = MortalWorker as typeof threads.Worker;
+    syncBuiltinESMExports();
+  },
+
+  /** It stands still until a file is there. */
+  async waits() {
+    await afterSteps(() => {
+      const cell = new Int32Array(new SharedArrayBuffer(4));
+      while (!existsSync(process.env.ESVIT_TEST_GATE as string)) Atomics.wait(cell, 0, 0, 50);
+    });
+  },
+
+  /** A weight changes as no other rank's does: its sign, so that its size stays. */
+  async 'weights drift'() {
+    const { noGrad, scope } = await import('../../src/torch/index.js');
+    await afterSteps(({ groups: [{ params }] }) => {
+      noGrad(() => scope(() => params[0].copy_(params[0].neg())));
+    });
+  },
+};
+
+if (process.env.RANK === '1' && process.env.TORCHELASTIC_RESTART_COUNT === '0')
+  await faults[process.env.ESVIT_TEST_FAULT as string]();
