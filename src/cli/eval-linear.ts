@@ -1,20 +1,24 @@
 /** `esvit eval-linear`: accuracy of a linear classifier on frozen features. */
 
 import { statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { EpochReport, LinearSubject } from '../eval/index.js';
+import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { type LabelledData, labelledOptions, openLabelled } from './labelled-data.js';
 import { type LoadedNetwork, networkOptions } from './network.js';
+import { amongRanks, rankOptions, threadsOf } from './ranks.js';
 
 const positive = () => z.number().int().min(1);
 
 const options = z.strictObject({
   ...labelledOptions,
   ...networkOptions,
-  batch_size: positive().default(128).describe('Pictures at a time, and of a step'),
+  batch_size: positive().default(128).describe('Pictures at a time, and of a step, of each process'),
   n_last_blocks: z
     .array(positive())
     .default([4])
@@ -47,6 +51,7 @@ const options = z.strictObject({
     .default([1])
     .describe("Weights of the data against the penalty, as scikit-learn's C; several are tried"),
   seed: z.number().int().min(0).default(0).describe('Of the first weights, the crops and the order'),
+  ...rankOptions,
 });
 
 type Options = z.output<typeof options>;
@@ -63,29 +68,50 @@ export const evalLinear = defineCommand({
   options,
   overrides: true,
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
+  ranks: true,
   async run(options, io, { overrides }) {
-    const { cpus } = await import('node:os');
-    const { manualSeed, setThreads } = await import('../torch/index.js');
-    const { loadNetwork } = await import('./network.js');
-    setThreads(options.threads ?? cpus().length);
-    const data = await openLabelled(options, io);
-    try {
-      const numLabels = labelsOf(options, data);
-      manualSeed(options.seed); // a network without weights is then the same one when the run goes on
-      const network = await loadNetwork(options, io, overrides);
-      const subject = await subjectOf(options, data, network, io);
-      try {
-        return options.probe === 'sgd'
-          ? await bySgd(options, subject, numLabels, io)
-          : await byLogistic(options, subject, numLabels, io);
-      } finally {
-        subject.stop();
-      }
-    } finally {
-      data.close();
-    }
+    const { dist_timeout: timeoutSeconds, device, output_dir: output } = options;
+    return amongRanks(io, { timeoutSeconds, device, logDir: join(output ?? 'runs', 'logs') }, (io, world) =>
+      evaluate(options, io, overrides, world),
+    );
   },
 });
+
+async function evaluate(
+  options: Options,
+  io: Io,
+  overrides: readonly string[],
+  world: World | undefined,
+): Promise<object> {
+  const { manualSeed, setThreads } = await import('../torch/index.js');
+  const { Company } = await import('../train/index.js');
+  const { loadNetwork } = await import('./network.js');
+  setThreads(threadsOf(options.threads, world));
+  const company = new Company(world);
+  company.checkConfig({ ...options, overrides });
+  const data = await openLabelled(options, io);
+  try {
+    for (const source of [data.train, data.val]) company.checkData(source);
+    const numLabels = labelsOf(options, data);
+    manualSeed(options.seed); // a network without weights is then the same one when the run goes on
+    company.say(-1, 'receiving the network of rank 0');
+    const network = await loadNetwork(options, io, overrides, company.collectives);
+    company.say(0, 'describing pictures');
+    const subject = await subjectOf(options, data, network, io);
+    try {
+      return options.probe === 'sgd'
+        ? await bySgd(options, subject, numLabels, company, io)
+        : await byLogistic(options, subject, numLabels, company, io);
+    } finally {
+      subject.stop();
+    }
+  } finally {
+    data.close();
+  }
+}
+
+/** Said by ranks whose work is done when the features are there. */
+const HELPED = 'The features are with rank 0, which does the rest.';
 
 type Subject = LinearSubject & { stop(): void };
 
@@ -135,7 +161,7 @@ async function subjectOf(
         stop();
         shown = { split, bar: io.progress(length, { label: `${split} pictures`, unit: 'images' }) };
       }
-      shown.bar.update(done);
+      shown.bar.update(Math.min(done, length));
       if (done >= length) stop();
     },
     stop,
@@ -152,7 +178,13 @@ function outputDir(options: Options): string {
   return options.output_dir ?? (options.run === undefined ? '.' : join(options.run, 'linear'));
 }
 
-async function bySgd(options: Options, subject: Subject, numLabels: number, io: Io): Promise<object> {
+async function bySgd(
+  options: Options,
+  subject: Subject,
+  numLabels: number,
+  company: Company,
+  io: Io,
+): Promise<object> {
   const { runLinear } = await import('../eval/index.js');
   let interrupted = false;
   const release = io.onInterrupt(() => {
@@ -170,12 +202,19 @@ async function bySgd(options: Options, subject: Subject, numLabels: number, io: 
       outputDir: outputDir(options),
       note: (line) => io.log(line),
       stopped: () => interrupted,
+      collectives: company.collectives,
+      onStep: (steps) => company.say(steps, 'training'),
       onEpoch: (report) => {
         subject.stop();
         tell(report, io);
       },
     });
+    if (status === 'helped') {
+      io.log(HELPED);
+      return { status };
+    }
     if (status === 'interrupted') {
+      if (!interrupted) io.fail(128 + constants.signals.SIGTERM); // another rank was asked to end
       io.out(`Ended after ${epochs} of ${options.epochs} epochs; the same command goes on from there.`);
     } else {
       if (probes.length > 1)
@@ -200,11 +239,23 @@ function tell({ epoch, epochs, probes }: EpochReport, io: Io): void {
   io.log(`epoch ${epoch + 1}/${epochs}: loss ${best.trainLoss.toFixed(4)}${test}${which}`);
 }
 
-async function byLogistic(options: Options, subject: Subject, numLabels: number, io: Io): Promise<object> {
+async function byLogistic(
+  options: Options,
+  subject: Subject,
+  numLabels: number,
+  company: Company,
+  io: Io,
+): Promise<object> {
   const { blockWidths, cachedTables, fitLogistic, logisticAccuracy } = await import('../eval/index.js');
   const widths = blockWidths(subject);
-  const { train, val } = await cachedTables(subject, join(outputDir(options), 'features'));
+  const tables = await cachedTables(subject, join(outputDir(options), 'features'), company.collectives);
   subject.stop();
+  if (tables === undefined) {
+    io.log(HELPED);
+    return { status: 'helped' };
+  }
+  company.say(0, 'solving');
+  const { train, val } = tables;
   const results = [];
   for (const blocks of subject.blocks) {
     const width = widths.get(blocks) ?? 0;

@@ -12,7 +12,7 @@ import {
   toStateDict,
   writePth,
 } from '../weights/index.js';
-import type { LinearProbes, ProbeState } from './linear.js';
+import type { LinearProbes, ProbeSetting, ProbeState } from './linear.js';
 
 /** Where an evaluation stands. */
 export interface LinearProgress {
@@ -22,6 +22,14 @@ export interface LinearProgress {
   best: number[];
   /** what was evaluated, in one line; another one is refused when going on */
   subject: string;
+  /** the pictures of a step; undefined in a file of the original */
+  stepSize?: StepSize;
+}
+
+/** The pictures of a step: so many of each process. */
+export interface StepSize {
+  batchSize: number;
+  worldSize: number;
 }
 
 const OWN_KEY = 'esvit';
@@ -89,12 +97,27 @@ export function saveLinear(
         new Map<PyValue, PyValue>([
           ['version', OWN_VERSION],
           ['subject', progress.subject],
+          ...sizeEntries(progress.stepSize),
           ['probes', all],
         ]),
       ],
     ]);
     writePth(path, content);
   });
+}
+
+function sizeEntries(size: StepSize | undefined): [PyValue, PyValue][] {
+  return size === undefined
+    ? []
+    : [
+        ['batch_size', size.batchSize],
+        ['world_size', size.worldSize],
+      ];
+}
+
+function sizeOf(own: PyValue): StepSize | undefined {
+  const [batchSize, worldSize] = ['batch_size', 'world_size'].map((key) => numberOf(entryOf(own, key)));
+  return batchSize === undefined || worldSize === undefined ? undefined : { batchSize, worldSize };
 }
 
 /** As PyTorch's SGD writes it, for the weight and the bias. */
@@ -120,11 +143,14 @@ function optimizerValue(lr: PyFloat, initial: PyFloat, buffers: readonly Tensor[
   ]);
 }
 
-/** Puts a saved state back, ours or the original's (which holds one classifier). */
+/**
+ * Puts a saved state back, ours or the original's (which holds one classifier). Another number of processes may go on:
+ * the learning rates follow the size of a step.
+ */
 export function loadLinear(
   path: string,
   probes: LinearProbes,
-  { epochs, subject }: { epochs: number; subject: string },
+  { epochs, subject, stepSize }: { epochs: number; subject: string; stepSize?: StepSize },
 ): LinearProgress {
   return scope(() => {
     const content = readPth(path);
@@ -144,13 +170,20 @@ export function loadLinear(
     if (before !== subject) throw wrong(`it is of ${String(before)}, now it is ${subject}`);
     const saved = entryOf(own, 'probes');
     const found = Array.isArray(saved) ? saved : [];
-    const name = (blocks: unknown, lr: unknown) => `${blocks} blocks at lr ${lr}`;
-    const had = found.map((probe) =>
-      name(numberOf(entryOf(probe, 'n_last_blocks')), numberOf(entryOf(probe, 'lr'))),
-    );
-    const want = probes.settings.map(({ blocks, lr }) => name(blocks, lr));
-    if (had.join() !== want.join())
-      throw wrong(`it holds classifiers of ${had.join(', ')}, asked for are ${want.join(', ')}`);
+    const name = ({ blocks, lr }: ProbeSetting) => `${blocks} blocks at lr ${lr}`;
+    const had = found.map((probe) => ({
+      blocks: numberOf(entryOf(probe, 'n_last_blocks')) ?? 0,
+      lr: numberOf(entryOf(probe, 'lr')) ?? 0,
+    }));
+    const sizeBefore = sizeOf(own);
+    const growth = growthOf(sizeBefore, stepSize);
+    const want = probes.settings;
+    const isSame = ({ blocks, lr }: ProbeSetting, i: number) =>
+      had[i]?.blocks === blocks && Math.abs(had[i].lr * growth - lr) <= 1e-9 * lr;
+    if (had.length !== want.length || !want.every(isSame))
+      throw wrong(
+        `it holds classifiers of ${had.map(name).join(', ')}, asked for are ${want.map(name).join(', ')}`,
+      );
     const best = found.map((probe, i) => {
       const part = (key: string) => entryOf(probe, key);
       fill(
@@ -165,8 +198,14 @@ export function loadLinear(
       );
       return numberOf(part('best_acc')) ?? 0;
     });
-    return { epoch, best, subject };
+    return { epoch, best, subject, ...(sizeBefore !== undefined && { stepSize: sizeBefore }) };
   });
+}
+
+/** How much larger a step is with another number of processes; one number of them keeps its settings. */
+function growthOf(before: StepSize | undefined, now: StepSize | undefined): number {
+  if (before === undefined || now === undefined || before.worldSize === now.worldSize) return 1;
+  return (now.batchSize * now.worldSize) / (before.batchSize * before.worldSize);
 }
 
 /** -> best accuracy */

@@ -3,14 +3,16 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationPlan, ImageSource } from '../data/index.js';
+import { alone, type Collectives, sharedValue } from '../dist/index.js';
 import { internal, UserError } from '../errors.js';
 import { writeFileAtomic } from '../files.js';
 import type { Backbone } from '../models/index.js';
 import { inferenceMode, randn, scope, type Tensor, TensorBase } from '../torch/index.js';
 import { dumpFeatures, type LabelledTable, loadFeatures } from './feature-store.js';
-import { extractFeatures, type FeatureOptions } from './features.js';
+import type { FeatureOptions } from './features.js';
 import { freeze } from './frozen.js';
 import type { FeatureRows } from './neighbours.js';
+import { extractForFirst, extractSharedFeatures } from './shared-batches.js';
 
 export interface LinearSubject {
   backbone: Backbone;
@@ -32,8 +34,12 @@ export interface LinearSubject {
 
 export const mostBlocks = ({ blocks }: Pick<LinearSubject, 'blocks'>) => Math.max(...blocks);
 
-/** The settings of an extraction of block features. */
-export function featureOptions(subject: LinearSubject, split: 'train' | 'val'): FeatureOptions {
+/** The settings of an extraction of block features, `worldSize` ranks of which advance together. */
+export function featureOptions(
+  subject: LinearSubject,
+  split: 'train' | 'val',
+  worldSize = 1,
+): FeatureOptions {
   const { plan, batchSize, workers, device, avgpoolPatchTokens, onProgress } = subject;
   return {
     plan,
@@ -42,7 +48,7 @@ export function featureOptions(subject: LinearSubject, split: 'train' | 'val'): 
     device,
     kind: { blocks: mostBlocks(subject), avgpoolPatchTokens },
     unitLength: false,
-    ...(onProgress !== undefined && { onProgress: (done: number) => onProgress(split, done) }),
+    ...(onProgress !== undefined && { onProgress: (done: number) => onProgress(split, done * worldSize) }),
   };
 }
 
@@ -81,29 +87,41 @@ export function blockWidths(subject: LinearSubject): Map<number, number> {
   }
 }
 
-/** Features of the val split: of centre crops, so once for all epochs. */
-export async function valTable(subject: LinearSubject): Promise<LabelledTable> {
-  return extractFeatures(subject.backbone, subject.val, featureOptions(subject, 'val'));
+/** Features of the val split: of centre crops, so once for all epochs. All ranks get all of them. */
+export async function valTable(
+  subject: LinearSubject,
+  collectives: Collectives = alone,
+): Promise<LabelledTable> {
+  return extractSharedFeatures(subject.backbone, subject.val, featureOptions(subject, 'val'), collectives);
 }
 
 const META = 'features.json';
 
-/** Features of centre crops of both splits, read from `folder` if they are there, else computed and left there. */
+/**
+ * Features of centre crops of both splits, read from `folder` if they are there, else computed and left there. Several
+ * ranks compute them together; rank 0 has them then, and the others have no more to do (undefined).
+ */
 export async function cachedTables(
   subject: LinearSubject,
   folder: string,
-): Promise<{ train: LabelledTable; val: LabelledTable; fromCache: boolean }> {
+  collectives: Collectives = alone,
+): Promise<{ train: LabelledTable; val: LabelledTable; fromCache: boolean } | undefined> {
   const note = JSON.stringify({ of: subject.name, blocks: mostBlocks(subject) });
   const path = join(folder, META);
-  if (existsSync(path) && readFileSync(path, 'utf8') === note) {
+  const fromCache = sharedValue(collectives, () => existsSync(path) && readFileSync(path, 'utf8') === note);
+  if (fromCache) {
+    if (collectives.rank > 0) return undefined;
     const { bank, queries } = await loadFeatures(folder);
-    return { train: inMemory(bank), val: inMemory(queries), fromCache: true };
+    return { train: inMemory(bank), val: inMemory(queries), fromCache };
   }
-  const train = await extractFeatures(subject.backbone, subject.train, featureOptions(subject, 'train'));
-  const val = await valTable(subject);
+  const extract = (split: 'train' | 'val') =>
+    extractForFirst(subject.backbone, subject[split], featureOptions(subject, split), collectives);
+  const train = await extract('train');
+  const val = await extract('val');
+  if (train === undefined || val === undefined) return undefined;
   dumpFeatures(folder, 'npy', { bank: train, queries: val });
   writeFileAtomic(path, note); // last: without it the files are not trusted
-  return { train, val, fromCache: false };
+  return { train, val, fromCache };
 }
 
 function inMemory({ features, labels }: { features: Tensor | FeatureRows; labels: Tensor }): LabelledTable {

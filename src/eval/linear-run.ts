@@ -3,14 +3,24 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { epochOrder } from '../data/index.js';
+import { alone, type Collectives, sharedValue } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import { RunFolder } from '../run/index.js';
 import { inferenceMode, tensor } from '../torch/index.js';
 import type { LabelledTable } from './feature-store.js';
 import { featureBatches } from './features.js';
-import { batchesOf, type LabelledBatch, LinearProbes, MeanLosses, type Validation } from './linear.js';
-import { bestOf, loadLinear, saveLinear } from './linear-checkpoint.js';
+import {
+  batchesOf,
+  type LabelledBatch,
+  LinearProbes,
+  MeanLosses,
+  partsOf,
+  type Validation,
+} from './linear.js';
+import { bestOf, type LinearProgress, loadLinear, type StepSize, saveLinear } from './linear-checkpoint.js';
 import { blockWidths, cachedTables, featureOptions, type LinearSubject, valTable } from './linear-data.js';
+import { ProbeExchange } from './probe-exchange.js';
+import { shareOf } from './shared-batches.js';
 
 export interface LinearRunOptions {
   subject: LinearSubject;
@@ -27,8 +37,15 @@ export interface LinearRunOptions {
   onEpoch?: (report: EpochReport) => void;
   /** told where features come from and what is gone on with */
   note?: (line: string) => void;
-  /** asked after every batch: end here */
+  /** asked with every batch: end here */
   stopped?: () => boolean;
+  /** told after every step how many there were */
+  onStep?: (steps: number) => void;
+  /**
+   * Ranks that evaluate together: with augmentation each takes `batchSize` pictures of a step; else they find the
+   * features together, and rank 0 does the rest.
+   */
+  collectives?: Collectives;
 }
 
 /** What is known of one classifier after an epoch. */
@@ -50,7 +67,8 @@ export interface EpochReport {
 }
 
 export interface LinearRunResult {
-  status: 'finished' | 'interrupted';
+  /** 'helped': this rank has found its part of the features, and rank 0 goes on with them */
+  status: 'finished' | 'interrupted' | 'helped';
   epochs: number;
   /** by setting */
   probes: { blocks: number; lr: number; best: number }[];
@@ -62,30 +80,39 @@ const CHECKPOINT = 'checkpoint.pth.tar';
 
 export async function runLinear(options: LinearRunOptions): Promise<LinearRunResult> {
   const { subject, lrs, epochs, numLabels, seed, augment, outputDir, note = () => {}, stopped } = options;
+  const { collectives = alone } = options;
+  const isFirst = collectives.rank === 0;
+  const { batchSize } = subject;
+  const size: StepSize = { batchSize, worldSize: collectives.worldSize };
+  const stepSize = batchSize * size.worldSize;
   const asked = subject.blocks.flatMap((blocks) => lrs.map((lr) => ({ blocks, lr })));
+  // Features that are there once and for all are few enough for rank 0.
+  const trainers = augment ? collectives : alone;
+  const exchange =
+    trainers.worldSize > 1 ? new ProbeExchange(trainers, () => stopped?.() === true) : undefined;
   const probes = new LinearProbes({
-    settings: asked.map(({ blocks, lr }) => ({ blocks, lr: (lr * subject.batchSize) / 256 })),
+    settings: asked.map(({ blocks, lr }) => ({ blocks, lr: (lr * stepSize) / 256 })),
     widths: blockWidths(subject),
     numLabels,
     epochs,
     seed,
     device: subject.device,
+    ...(exchange !== undefined && { exchange }),
   });
-  if (existsSync(join(outputDir, 'config.json')))
-    throw new UserError(
-      'usage',
-      `${outputDir} is the folder of a training run, whose log would be written over. Choose another --output_dir.`,
-    );
-  const folder = RunFolder.open(outputDir);
+  const folder = isFirst ? openFolder(outputDir) : undefined;
   try {
     const checkpoint = join(outputDir, CHECKPOINT);
-    let best = asked.map(() => 0);
-    let start = 0;
-    if (existsSync(checkpoint)) {
-      ({ epoch: start, best } = loadLinear(checkpoint, probes, { epochs, subject: subject.name }));
-      folder.rewind({ epoch: start, iteration: start });
-      note(`Going on after ${start} of ${epochs} epochs, from ${checkpoint}.`);
-    }
+    const begun = sharedValue(collectives, (): Pick<LinearProgress, 'epoch' | 'best'> => {
+      if (!existsSync(checkpoint)) return { epoch: 0, best: asked.map(() => 0) };
+      const found = loadLinear(checkpoint, probes, { epochs, subject: subject.name, stepSize: size });
+      folder?.rewind({ epoch: found.epoch, iteration: found.epoch });
+      note(`Going on after ${found.epoch} of ${epochs} epochs, from ${checkpoint}.`);
+      noteSize(found.stepSize, size, note);
+      return found;
+    });
+    probes.spread();
+    let best = begun.best;
+    const start = begun.epoch;
     const report = (status: LinearRunResult['status'], done: number): LinearRunResult => ({
       status,
       epochs: done,
@@ -94,22 +121,27 @@ export async function runLinear(options: LinearRunOptions): Promise<LinearRunRes
     });
     if (start >= epochs) return report('finished', epochs);
 
-    const tables = augment ? undefined : await cachedTables(subject, join(outputDir, 'features'));
-    if (tables?.fromCache === true) note(`Features read from ${join(outputDir, 'features')}.`);
-    const val: LabelledTable = tables?.val ?? (await valTable(subject));
+    const cache = join(outputDir, 'features');
+    const tables = augment ? undefined : await cachedTables(subject, cache, collectives);
+    if (!augment && tables === undefined) return report('helped', start);
+    if (tables?.fromCache === true) note(`Features read from ${cache}.`);
+    const val: LabelledTable = tables?.val ?? (await valTable(subject, collectives));
+    let steps = 0;
     for (let epoch = start; epoch < epochs; epoch++) {
       const batches =
         tables === undefined
-          ? augmentedBatches(subject, { seed, epoch })
-          : batchesOf(tables.train, subject.batchSize, orderOf(tables.train.labels.numel, seed, epoch));
+          ? augmentedBatches(subject, { seed, epoch }, trainers)
+          : batchesOf(tables.train, stepSize, orderOf(tables.train.labels.numel, seed, epoch));
       const losses = new MeanLosses(asked.length);
       for await (const batch of batches) {
         losses.add(finite(probes.step(batch, epoch), asked));
-        if (stopped?.() === true) return report('interrupted', epoch);
+        options.onStep?.(++steps);
+        if (exchange?.isAskedToStop ?? stopped?.() === true) return report('interrupted', epoch);
         if (tables !== undefined) await breath();
       }
       const isValidated = epoch % options.valFreq === 0 || epoch === epochs - 1;
-      const tests = isValidated ? await probes.validate(batchesOf(val, subject.batchSize)) : undefined;
+      const parts = exchange === undefined ? batchesOf(val, stepSize) : partsOf(val, batchSize, trainers);
+      const tests = isValidated ? await probes.validate(parts) : undefined;
       best = best.map((value, i) => Math.max(value, tests?.[i].acc1 ?? 0));
       const reports = asked.map(
         (setting, i): ProbeReport => ({
@@ -119,16 +151,35 @@ export async function runLinear(options: LinearRunOptions): Promise<LinearRunRes
           best: best[i],
         }),
       );
-      log(folder, epoch, reports, bestOf(best), probes);
-      folder.flush();
-      saveLinear(checkpoint, probes, { epoch: epoch + 1, best, subject: subject.name }, epochs);
+      if (folder !== undefined) {
+        log(folder, epoch, reports, bestOf(best), probes);
+        folder.flush();
+        const progress = { epoch: epoch + 1, best, subject: subject.name, stepSize: size };
+        saveLinear(checkpoint, probes, progress, epochs);
+      }
       options.onEpoch?.({ epoch, epochs, probes: reports });
     }
     return report('finished', epochs);
   } finally {
     probes.dispose();
-    folder.close();
+    folder?.close();
   }
+}
+
+function openFolder(path: string): RunFolder {
+  if (existsSync(join(path, 'config.json')))
+    throw new UserError(
+      'usage',
+      `${path} is the folder of a training run, whose log would be written over. Choose another --output_dir.`,
+    );
+  return RunFolder.open(path);
+}
+
+function noteSize(before: StepSize | undefined, now: StepSize, note: (line: string) => void): void {
+  const inWords = ({ batchSize, worldSize }: StepSize) =>
+    `${batchSize * worldSize} pictures (${worldSize} x ${batchSize})`;
+  if (before !== undefined && before.worldSize !== now.worldSize)
+    note(`A step was of ${inWords(before)}, now it is of ${inWords(now)}; the learning rate follows.`);
 }
 
 /** One line to log.txt with the original's keys, of the best classifier; each one's own line to metrics.jsonl. */
@@ -167,22 +218,32 @@ function finite(losses: number[], asked: readonly { lr: number }[]): number[] {
 const orderOf = (count: number, seed: number, epoch: number) =>
   epochOrder(count, { seed, epoch, rank: 0, world: 1 });
 
-/** Features of new random crops of all training pictures, in a new order. */
+/**
+ * Features of new random crops of all training pictures, in a new order; of several ranks each takes its part of every
+ * step, or undefined where nothing is left for it in the last one.
+ */
 async function* augmentedBatches(
   subject: LinearSubject,
   random: { seed: number; epoch: number },
-): AsyncGenerator<LabelledBatch> {
-  const { backbone, train } = subject;
-  const indices = orderOf(train.length, random.seed, random.epoch);
-  const options = { ...featureOptions(subject, 'train'), indices, random };
-  for await (const { features, labels } of featureBatches(backbone, train, options)) {
-    const wanted = inferenceMode(() => tensor(BigInt64Array.from(labels, BigInt)));
-    try {
-      yield { features, labels: wanted };
-    } finally {
-      wanted.dispose();
+  collectives: Collectives,
+): AsyncGenerator<LabelledBatch | undefined> {
+  const { backbone, train, batchSize } = subject;
+  const order = orderOf(train.length, random.seed, random.epoch);
+  const indices = shareOf(order, batchSize, collectives);
+  const options = { ...featureOptions(subject, 'train', collectives.worldSize), indices, random };
+  const steps = Math.ceil(order.length / (batchSize * collectives.worldSize));
+  let done = 0;
+  if (indices.length > 0)
+    for await (const { features, labels } of featureBatches(backbone, train, options)) {
+      const wanted = inferenceMode(() => tensor(BigInt64Array.from(labels, BigInt)));
+      try {
+        yield { features, labels: wanted };
+      } finally {
+        wanted.dispose();
+      }
+      done++;
     }
-  }
+  for (; done < steps; done++) yield undefined;
 }
 
 /** Signals and other work get their turn. */

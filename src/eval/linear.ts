@@ -6,12 +6,14 @@ import {
   inferenceMode,
   linear,
   newGenerator,
+  noGrad,
   ones,
   scope,
   type Tensor,
   tensor,
   zeros,
 } from '../torch/index.js';
+import type { ProbeExchange } from './probe-exchange.js';
 
 /** One classifier: on the features of so many last blocks, with this learning rate (scaled, at the start). */
 export interface ProbeSetting {
@@ -30,6 +32,8 @@ export interface LinearOptions {
   weightDecay?: number;
   seed?: number;
   device?: string;
+  /** with the ranks that train the same classifiers on other parts of each batch */
+  exchange?: ProbeExchange;
 }
 
 /** A batch of features and what they should be called. */
@@ -38,6 +42,8 @@ export interface LabelledBatch {
   features: Tensor;
   /** int64 [n] */
   labels: Tensor;
+  /** rows of the batch over all ranks, if this is one rank's part of it */
+  of?: number;
 }
 
 export interface Validation {
@@ -110,18 +116,28 @@ export class LinearProbes {
     return this.rates[setting][epoch];
   }
 
-  /** One step of all classifiers. -> the losses before it, by setting */
-  step(batch: LabelledBatch, epoch: number): number[] {
-    return inferenceMode(() =>
+  /**
+   * One step of all classifiers. `batch` is this rank's part, undefined where it has none in this step.
+   * -> the losses before it, over all ranks, by setting
+   */
+  step(batch: LabelledBatch | undefined, epoch: number): number[] {
+    const { exchange } = this.options;
+    // Tensors of inference mode are not for the threads of collectives.
+    const mode = exchange === undefined ? inferenceMode : noGrad;
+    return mode(() =>
       scope(() => {
-        const { features, labels } = this.placed(batch);
-        const losses: Tensor[] = [];
-        for (const group of this.groups) {
-          const { loss, gradWeight, gradBias } = gradients(group, features, labels);
-          this.update(group, gradWeight, gradBias, epoch);
-          losses.push(loss);
-        }
-        return this.bySetting(losses.map((loss) => loss.toFloat32()));
+        const placed = batch === undefined ? undefined : this.placed(batch);
+        const found = this.groups.map((group) =>
+          placed === undefined ? nothing(group) : gradients(group, placed.features, placed.labels),
+        );
+        const rows = placed?.labels.numel ?? 0;
+        exchange?.average(
+          found.flatMap(({ loss, gradWeight, gradBias }) => [loss, gradWeight, gradBias]),
+          rows,
+        );
+        for (const [g, { gradWeight, gradBias }] of found.entries())
+          this.update(this.groups[g], gradWeight, gradBias, epoch);
+        return this.bySetting(found.map(({ loss }) => loss.toFloat32()));
       }),
     );
   }
@@ -150,15 +166,18 @@ export class LinearProbes {
     let rows = 0;
     let batchCount = 0;
     for await (const batch of batches) {
-      rows += batch.labels.numel;
+      const own = batch.labels.numel;
+      rows += own;
       batchCount++;
+      if (own === 0) continue; // the other ranks' part of it is all there is
+      const share = batch.of === undefined ? 1 : own / batch.of;
       inferenceMode(() =>
         scope(() => {
           const { features, labels } = this.placed(batch);
           for (const group of this.groups) {
             const { loss, hits1, hits5 } = judged(group, features, labels);
             for (const [own, setting] of group.members.entries()) {
-              sums.loss[setting] += loss[own];
+              sums.loss[setting] += share * loss[own];
               sums.hits1[setting] += hits1[own];
               sums.hits5[setting] += hits5[own];
             }
@@ -166,11 +185,19 @@ export class LinearProbes {
         }),
       );
     }
+    const own = [rows, ...sums.loss, ...sums.hits1, ...sums.hits5];
+    const [total, ...all] = this.options.exchange?.sum(own) ?? own;
     return this.settings.map((_, i) => ({
-      loss: sums.loss[i] / batchCount,
-      acc1: (100 * sums.hits1[i]) / rows,
-      acc5: (100 * sums.hits5[i]) / rows,
+      loss: all[i] / batchCount,
+      acc1: (100 * all[count + i]) / total,
+      acc5: (100 * all[2 * count + i]) / total,
     }));
+  }
+
+  /** All ranks go on from rank 0's weights and momentum. */
+  spread(): void {
+    for (const { weight, bias, momentumWeight, momentumBias } of this.groups)
+      this.options.exchange?.spread([weight, bias, momentumWeight, momentumBias]);
   }
 
   /** The tensors of one setting themselves, not copies. */
@@ -245,6 +272,15 @@ function gradients(group: Group, features: Tensor, labels: Tensor) {
   };
 }
 
+/** What `gradients` gives, of no rows. */
+function nothing({ weight, bias, members }: Group): ReturnType<typeof gradients> {
+  return {
+    loss: zeros([members.length], { device: weight.device }),
+    gradWeight: weight.zerosLike(),
+    gradBias: bias.zerosLike(),
+  };
+}
+
 /** Mean loss over the batch and numbers of right answers, by classifier. */
 function judged(
   group: Group,
@@ -289,6 +325,26 @@ export function* rowsOfTable({ features, labels }: LabelledBatch, size: number):
     yield* handedOut(() => ({
       features: features.narrow(0, start, count),
       labels: labels.narrow(0, start, count),
+    }));
+  }
+}
+
+/** A rank's rows of consecutive batches that hold `size` rows of each rank; the last one may leave none for it. */
+export function* partsOf(
+  { features, labels }: LabelledBatch,
+  size: number,
+  { rank, worldSize }: { rank: number; worldSize: number },
+): Generator<LabelledBatch> {
+  const rows = labels.numel;
+  const whole = size * worldSize;
+  for (let first = 0; first < rows; first += whole) {
+    const start = Math.min(rows, first + rank * size);
+    const count = Math.min(size, rows - start);
+    const of = Math.min(whole, rows - first);
+    yield* handedOut(() => ({
+      features: features.narrow(0, start, count),
+      labels: labels.narrow(0, start, count),
+      of,
     }));
   }
 }

@@ -27,7 +27,11 @@ type Describe = (options: FeatureOptions) => AsyncGenerator<FeatureBatch, number
  * The pictures of a rank: every `worldSize`-th batch as a whole. So each row comes out of a batch of the same pictures
  * as in one process, and is the same in every bit.
  */
-function shareOf(wanted: Uint32Array, batchSize: number, { rank, worldSize }: Collectives): Uint32Array {
+export function shareOf(
+  wanted: Uint32Array,
+  batchSize: number,
+  { rank, worldSize }: Collectives,
+): Uint32Array {
   return wanted.filter((_, i) => Math.floor(i / batchSize) % worldSize === rank);
 }
 
@@ -147,9 +151,7 @@ export async function extractSharedFeatures(
   options: FeatureOptions,
   collectives: Collectives = alone,
 ): Promise<FeatureTable> {
-  const describe: Describe = (own) =>
-    backbone === undefined ? pixelBatches(source, own) : featureBatches(backbone, source, own);
-  const batches = sharedBatches(describe, source, options, collectives);
+  const batches = describedBy(backbone, source, options, collectives);
   const table = await collectRows(batches, source, options.indices?.length);
   // A loader looks at its own part only.
   if (table.skipped > MOST_BAD * source.length)
@@ -158,6 +160,30 @@ export async function extractSharedFeatures(
       `${table.skipped} of ${source.length} pictures of ${source.description} cannot be read, more than the ${MOST_BAD * 100}% that are allowed.`,
     );
   return table;
+}
+
+/** The same for rank 0 alone; the others help, keep nothing, and get undefined. */
+export async function extractForFirst(
+  backbone: Backbone,
+  source: ImageSource,
+  options: FeatureOptions,
+  collectives: Collectives = alone,
+): Promise<FeatureTable | undefined> {
+  if (collectives.rank === 0) return extractSharedFeatures(backbone, source, options, collectives);
+  const batches = describedBy(backbone, source, options, collectives);
+  for (let next = await batches.next(); next.done !== true; ) next = await batches.next();
+  return undefined;
+}
+
+function describedBy(
+  backbone: Backbone | undefined,
+  source: ImageSource,
+  options: FeatureOptions,
+  collectives: Collectives,
+): ReturnType<typeof sharedBatches> {
+  const describe: Describe = (own) =>
+    backbone === undefined ? pixelBatches(source, own) : featureBatches(backbone, source, own);
+  return sharedBatches(describe, source, options, collectives);
 }
 
 /** As the loaders' own limit. */
