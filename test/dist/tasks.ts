@@ -20,6 +20,7 @@ import {
 } from '../../src/torch/index.js';
 
 import { type TrainingSettings, trainTogether } from './equal-training.js';
+import { classifyTogether, describeTogether, type LinearTask, probeTogether } from './evaluation-tasks.js';
 
 export interface Context {
   collectives: Collectives;
@@ -30,6 +31,19 @@ export interface Context {
 export const tasks: Record<string, (context: Context, argument: never) => Promise<unknown> | unknown> = {
   trainings: (context: Context, list: TrainingSettings[]) =>
     list.map((settings) => trainTogether(context, settings)),
+
+  async evaluations(
+    { collectives }: Context,
+    { pictures, linear }: { pictures: string; linear: LinearTask[] },
+  ) {
+    const results = [];
+    for (const task of linear) results.push(await probeTogether(collectives, task));
+    return {
+      tables: await describeTogether(collectives, pictures),
+      votes: [700, 40].map((queries) => classifyTogether(collectives, queries)),
+      linear: results,
+    };
+  },
 
   /** Every collective once, on values that tell the ranks apart. */
   async collectives({ collectives }: Context) {
