@@ -34,6 +34,11 @@ constexpr size_t kSpareShare = 8;
 // Blocks in use and blocks kept together may exceed the most that was ever in use by this part.
 constexpr size_t kSlackShare = 8;
 
+[[noreturn]] void outOfMemory(size_t bytes) {
+  TORCH_CHECK(false, "out of memory: ", bytes, " bytes were asked of the system");
+  std::abort();  // not reached; the macro does not say so to every compiler
+}
+
 class Blocks {
  public:
   void* take(size_t bytes) {
@@ -58,7 +63,7 @@ class Blocks {
       block = map(size);
     }
     if (block == nullptr)
-      throw c10::Error("out of memory: " + std::to_string(bytes) + " bytes were asked of the system", "");
+      outOfMemory(bytes);
     use(block, size);
     return block;
   }
@@ -170,7 +175,7 @@ class KeepingAllocator final : public c10::Allocator {
     }
     void* block = nullptr;
     if (posix_memalign(&block, 64, bytes) != 0)
-      throw c10::Error("out of memory: " + std::to_string(bytes) + " bytes were asked of the system", "");
+      outOfMemory(bytes);
     return {block, block, &std::free, cpu};
   }
 };

@@ -5,15 +5,23 @@
 #include <torch/cuda.h>
 #include <torch/version.h>
 
+// What a device's allocator tells and does is reachable without CUDA's own headers since libtorch 2.9.
+#if !defined(ESVIT_NO_DEVICE_ALLOCATOR) && __has_include(<c10/core/CachingDeviceAllocator.h>) && \
+    (TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 9))
+#define ESVIT_DEVICE_ALLOCATOR 1
+#include <c10/core/CachingDeviceAllocator.h>
+#endif
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <climits>
 
 #include "handles.h"
 #include "memory.h"
-
 
 namespace esvit {
 namespace {
@@ -103,6 +111,50 @@ Napi::Value cudaSynchronize(const Napi::CallbackInfo& info) {
   });
 }
 
+#ifdef ESVIT_DEVICE_ALLOCATOR
+
+c10::DeviceAllocator& cudaAllocator() {
+  // The allocator has no statistics before the device was touched for the first time.
+  at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(c10::DeviceType::CUDA));
+  if (allocator == nullptr) throw std::runtime_error("this libtorch's CUDA allocator keeps no statistics");
+  return *allocator;
+}
+
+c10::DeviceIndex currentCuda() { return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getDevice().index(); }
+
+// cudaMemory() -> bytes of tensors now and at most, bytes taken from the device now and at most
+Napi::Value cudaMemory(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    const auto stats = cudaAllocator().getDeviceStats(currentCuda());
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    auto result = Napi::Array::New(env, 4);
+    result.Set(0u, static_cast<double>(stats.allocated_bytes[all].current));
+    result.Set(1u, static_cast<double>(stats.allocated_bytes[all].peak));
+    result.Set(2u, static_cast<double>(stats.reserved_bytes[all].current));
+    result.Set(3u, static_cast<double>(stats.reserved_bytes[all].peak));
+    return result;
+  });
+}
+
+// cudaForgetPeak(): from now on peaks are counted anew
+Napi::Value cudaForgetPeak(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    cudaAllocator().resetPeakStats(currentCuda());
+    return env.Undefined();
+  });
+}
+
+// cudaEmptyCache(): memory that no tensor needs goes back to the device
+Napi::Value cudaEmptyCache(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    cudaAllocator().emptyCache();
+    return env.Undefined();
+  });
+}
+
+#endif
+
 // setExactMatmul(exact): true turns TF32 off on CUDA.
 Napi::Value setExactMatmul(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
@@ -136,7 +188,14 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New(env, describe));
   exports.Set("setExactMatmul", Napi::Function::New(env, setExactMatmul));
   // Calls that need a CUDA device exist only where there is one.
-  if (torch::cuda::is_available()) exports.Set("cudaSynchronize", Napi::Function::New(env, cudaSynchronize));
+  if (torch::cuda::is_available()) {
+    exports.Set("cudaSynchronize", Napi::Function::New(env, cudaSynchronize));
+#ifdef ESVIT_DEVICE_ALLOCATOR
+    exports.Set("cudaMemory", Napi::Function::New(env, cudaMemory));
+    exports.Set("cudaForgetPeak", Napi::Function::New(env, cudaForgetPeak));
+    exports.Set("cudaEmptyCache", Napi::Function::New(env, cudaEmptyCache));
+#endif
+  }
 }
 
 }  // namespace esvit

@@ -117,8 +117,12 @@ export function isNewEnough(version) {
 }
 
 function versionOf({ include }) {
-  const header = include.map((folder) => join(folder, 'torch/version.h')).find((file) => existsSync(file));
-  const text = header === undefined ? '' : readFileSync(header, 'utf8');
+  // Newer ones keep the numbers in a header that the old one includes.
+  const text = include
+    .flatMap((folder) => [join(folder, 'torch/version.h'), join(folder, 'torch/headeronly/version.h')])
+    .filter((file) => existsSync(file))
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
   return /#define TORCH_VERSION\s*\\?\s*"([^"]+)"/.exec(text)?.[1] ?? numbersOf(text);
 }
 

@@ -19,21 +19,29 @@ import { readRecord, writeRecord } from './record.mjs';
 import { SetupError, say } from './shell.mjs';
 import { isDue, steps } from './steps.mjs';
 
-/** Returns the exit code. `--find` looks for libtorch anew; `--verbose` speaks also when nothing is due. */
+const ARGUMENTS = {
+  '--find': 'look for libtorch anew',
+  '--addon': 'build the addon alone: packages and dist/ were brought along',
+  '--verbose': 'speak also when there is nothing to do',
+};
+
+/** Returns the exit code. */
 export async function main(argv, env) {
-  const unknown = argv.find((word) => !['--find', '--verbose'].includes(word));
+  const unknown = argv.find((word) => !Object.hasOwn(ARGUMENTS, word));
   if (unknown !== undefined) {
-    say(`unknown argument ${unknown}; there are --find (look for libtorch anew) and --verbose.`);
+    const known = Object.entries(ARGUMENTS).map(([name, meaning]) => `${name} (${meaning})`);
+    say(`unknown argument ${unknown}; there are ${known.join(', ')}.`);
     return 2;
   }
+  const names = Object.keys(steps).filter((name) => name === 'addon' || !argv.includes('--addon'));
   const verbose = argv.includes('--verbose') || env.npm_lifecycle_event === 'setup';
   try {
     if (process.platform !== 'linux')
       throw new SetupError(
         `esvit runs on Linux, and this is ${process.platform}. On Windows use WSL, elsewhere a container.`,
       );
-    if (argv.includes('--find') || anyDue(readRecord(), env))
-      await alone(() => setUp(readRecord(), env, argv.includes('--find')));
+    if (argv.includes('--find') || anyDue(names, readRecord(), env))
+      await alone(() => setUp(names, readRecord(), env, argv.includes('--find')));
     else if (verbose) say('nothing to do.');
     return 0;
   } catch (error) {
@@ -43,19 +51,20 @@ export async function main(argv, env) {
   }
 }
 
-function anyDue(record, env) {
-  return !stillGood(record.libtorch, env) || Object.keys(steps).some((name) => isDue(name, record));
+function anyDue(names, record, env) {
+  return !stillGood(record.libtorch, env) || names.some((name) => isDue(name, record));
 }
 
-async function setUp(record, env, again) {
+async function setUp(names, record, env, again) {
   if (again || !stillGood(record.libtorch, env)) {
     record.libtorch = undefined;
     record.libtorch = await chooseLibtorch(env);
     writeRecord(record);
   } else if (isDue('addon', record)) await ensureTools(env);
 
-  for (const [name, { key, adopt, isThere, make }] of Object.entries(steps)) {
+  for (const name of names) {
     if (!isDue(name, record)) continue;
+    const { key, adopt, isThere, make } = steps[name];
     const known = record.steps[name] !== undefined;
     // Off the record first: a step that is broken off midway must count as not done.
     delete record.steps[name];

@@ -104,6 +104,7 @@ async function buildAddon({ libtorch }, env) {
     `--CDESVIT_TORCH_INCLUDE=${libtorch.include.join(';')}`,
     `--CDESVIT_TORCH_LIB=${libtorch.lib}`,
     `--CDESVIT_CXX11_ABI=${libtorch.abi}`,
+    ...(env.ESVIT_NCCL ? [`--CDESVIT_NCCL=${env.ESVIT_NCCL}`] : []),
   ];
   const build = async () => {
     for (const command of ['configure', 'build']) {

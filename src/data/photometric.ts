@@ -31,7 +31,10 @@ export const IMAGENET_STD: readonly number[] = [0.229, 0.224, 0.225];
 
 /** crops: uint8 [n, h, w, 3] -> float32 [n, 3, h, w], whole numbers 0..255 */
 export function toPlanes(crops: Tensor, device: Device = crops.device): Tensor {
-  return scope(() => crops.to({ device }).permute([0, 3, 1, 2]).to({ dtype: 'float32' }).contiguous());
+  // Not waiting for the GPU is safe: the memory of the crops is read before the call returns.
+  return scope(() =>
+    crops.to({ device, nonBlocking: true }).permute([0, 3, 1, 2]).to({ dtype: 'float32' }).contiguous(),
+  );
 }
 
 /** pixels: [n, 3, h, w] of 0..255 -> (pixels/255 - mean)/std */

@@ -1,7 +1,7 @@
 /** What processes do together: every rank calls the same functions in the same order. */
 
 import { messageOf } from '../errors.js';
-import { Tensor, zeros } from '../torch/index.js';
+import { type Device, noGrad, Tensor, zeros } from '../torch/index.js';
 import { collectives, type GroupId, type ReduceOperation, type WorkId } from './binding.js';
 
 /** A collective that is under way; its tensors are not to be touched before it is done. */
@@ -59,7 +59,11 @@ export function withPeers<T>(body: () => T): T {
 class NativeWork implements Work {
   private isOver = false;
 
-  constructor(private readonly id: WorkId) {}
+  constructor(
+    private readonly id: WorkId,
+    /** what is left to do once all ranks have done their part */
+    private readonly after: () => void = () => {},
+  ) {}
 
   get isDone(): boolean {
     return this.isOver || collectives().workDone(this.id);
@@ -69,6 +73,7 @@ class NativeWork implements Work {
     if (this.isOver) return;
     this.isOver = true;
     withPeers(() => collectives().workWait(this.id));
+    this.after();
   }
 
   async done(): Promise<void> {
@@ -79,6 +84,7 @@ class NativeWork implements Work {
       .catch((error: unknown) => {
         throw new PeerError(messageOf(error), { cause: error });
       });
+    this.after();
   }
 }
 
@@ -91,6 +97,8 @@ export class ProcessGroup implements Collectives {
     readonly group: GroupId,
     readonly rank: number,
     readonly worldSize: number,
+    /** NCCL's ranks can only exchange what lies on their GPUs: other tensors go there and back */
+    private readonly device?: Device,
   ) {}
 
   allReduceSum(x: Tensor): void {
@@ -124,18 +132,21 @@ export class ProcessGroup implements Collectives {
   /** In place. */
   startAllReduce(x: Tensor, operation: ReduceOperation = 'sum'): Work {
     if (x.numel === 0) return NOTHING;
-    return new NativeWork(collectives().allReduce(this.group, x.handle, operation));
+    return this.start([x], x, (there) => collectives().allReduce(this.group, there.handle, operation));
   }
 
   startBroadcast(x: Tensor, root = 0): Work {
     if (x.numel === 0) return NOTHING;
-    return new NativeWork(collectives().broadcast(this.group, x.handle, root));
+    return this.start([x], x, (there) => collectives().broadcast(this.group, there.handle, root));
   }
 
   startAllGather(x: Tensor): { output: Tensor; work: Work } {
     const output = zeros([this.worldSize, ...x.shape], { dtype: x.dtype, device: x.device });
     if (x.numel === 0) return { output, work: NOTHING };
-    return { output, work: new NativeWork(collectives().allGather(this.group, output.handle, x.handle)) };
+    const work = this.start([output, x], output, (to, from) =>
+      collectives().allGather(this.group, to.handle, from.handle),
+    );
+    return { output, work };
   }
 
   startReduceScatter(x: Tensor): { output: Tensor; work: Work } {
@@ -143,7 +154,22 @@ export class ProcessGroup implements Collectives {
       throw new Error(`reduceScatter: expected ${this.worldSize} rows, received [${x.shape.join(', ')}]`);
     const output = zeros(x.shape.slice(1), { dtype: x.dtype, device: x.device });
     if (x.numel === 0) return { output, work: NOTHING };
-    return { output, work: new NativeWork(collectives().reduceScatter(this.group, output.handle, x.handle)) };
+    const work = this.start([output, x], output, (to, from) =>
+      collectives().reduceScatter(this.group, to.handle, from.handle),
+    );
+    return { output, work };
+  }
+
+  /** Starts a collective of `tensors`, where they are or where the ranks can exchange them; `written` gets its values. */
+  private start(tensors: readonly Tensor[], written: Tensor, begin: (...there: Tensor[]) => WorkId): Work {
+    const { device } = this;
+    if (device === undefined || tensors.every((x) => x.device !== 'cpu'))
+      return new NativeWork(begin(...tensors));
+    const there = noGrad(() => tensors.map((x) => x.to({ device, copy: true }).keep()));
+    return new NativeWork(begin(...there), () => {
+      noGrad(() => written.copy_(there[0]));
+      for (const x of there) x.dispose();
+    });
   }
 }
 

@@ -67,6 +67,7 @@ export class World {
         await native.groupOpen(store.id, prefix + name, rank, worldSize, backend, timeoutMs, address),
         rank,
         worldSize,
+        ...(backend === 'nccl' ? ['cuda'] : []),
       );
     try {
       const main = await open('main');

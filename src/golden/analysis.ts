@@ -13,7 +13,7 @@ import {
   scoreMatches,
 } from '../eval/index.js';
 import { type AttentionMap, type Backbone, buildBackbone, type Features } from '../models/index.js';
-import { inferenceMode, scope, type Tensor } from '../torch/index.js';
+import { type Device, inferenceMode, scope, type Tensor } from '../torch/index.js';
 import {
   type Check,
   compareNumbers,
@@ -44,9 +44,11 @@ export function* runAnalysis(golden: GoldenCase, folder: string): Generator<Chec
   const spec = config.window === undefined ? undefined : { WINDOW_SIZE: config.window };
   const backbone = buildBackbone({ arch: config.arch, ...(spec && { spec }), dropPathRate: 0 }).eval();
   fillDeterministic(backbone, salt);
+  backbone.to({ device: golden.device });
   const stored = tensorsOf(golden, folder);
   const context = {
     backbone,
+    device: golden.device,
     stored,
     threshold: config.threshold,
     expected: (name: string) => expected[name],
@@ -66,6 +68,7 @@ export function* runAnalysis(golden: GoldenCase, folder: string): Generator<Chec
 
 interface Context {
   backbone: Backbone;
+  device: Device;
   stored: Map<string, Tensor>;
   threshold: number;
   expected: (name: string) => unknown;
@@ -74,15 +77,16 @@ interface Context {
 }
 
 /** uint8 [H, W, 3] -> [1, 3, H, W], normalised */
-const inputOf = (picture: Tensor): Tensor => normalise(toPlanes(picture.unsqueeze(0)));
+const inputOf = (picture: Tensor, device: Device): Tensor =>
+  normalise(toPlanes(picture.unsqueeze(0), device));
 
 function* checkPicture(context: Context, picture: string): Generator<Check> {
-  const { backbone, stored, expected, atol, loose } = context;
+  const { backbone, device, stored, expected, atol, loose } = context;
   const image = stored.get(`${picture}.image`) as Tensor;
   const grey = stored.get(`${picture}.view2_grey`) as Tensor;
   const view1 = stored.get(`${picture}.view1`) ?? image;
-  const first = backbone.forwardFeatures(inputOf(view1));
-  const second = backbone.forwardFeatures(inputOf(grey.unsqueeze(2).expand([-1, -1, 3])));
+  const first = backbone.forwardFeatures(inputOf(view1, device));
+  const second = backbone.forwardFeatures(inputOf(grey.unsqueeze(2).expand([-1, -1, 3]), device));
   const { grid } = first;
   const matching = matchRegions(regionsOf(first), regionsOf(second));
   yield compareNumbers(
@@ -114,7 +118,7 @@ function* checkPicture(context: Context, picture: string): Generator<Check> {
     ['returned_sim', ranked[SUREST].similarity],
   ] as const)
     yield compareNumbers(`${picture}.${name}`, [value], [Number(expected(`${picture}.${name}`))], loose);
-  yield* checkAttention(context, picture, backbone.attentionMaps(inputOf(image)));
+  yield* checkAttention(context, picture, backbone.attentionMaps(inputOf(image, device)));
 }
 
 function* checkAttention(
@@ -150,9 +154,13 @@ function* checkAttention(
   }
 }
 
-function* checkPair({ backbone, stored, expected, loose }: Context, a: string, b: string): Generator<Check> {
+function* checkPair(
+  { backbone, device, stored, expected, loose }: Context,
+  a: string,
+  b: string,
+): Generator<Check> {
   const [first, second] = [a, b].map((picture) =>
-    backbone.forwardFeatures(inputOf(stored.get(`${picture}.image`) as Tensor)),
+    backbone.forwardFeatures(inputOf(stored.get(`${picture}.image`) as Tensor, device)),
   );
   const regions = [regionsOf(first), regionsOf(second)];
   const rows = z.array(pairRow).parse(expected('pair.top10'));

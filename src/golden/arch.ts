@@ -47,6 +47,8 @@ export function* runArch(golden: GoldenCase, folder: string): Generator<Check> {
   const backbone = buildBackbone({ arch, ...(spec && { spec }), patchSize, dropPathRate: 0 }).eval();
   yield compareState(backbone, jsonOf<StateRow[]>(golden, folder, '.state.json'));
   fillDeterministic(backbone, String(golden.salt ?? ''));
+  const { device } = golden;
+  backbone.to({ device });
   const stored = tensorsOf(golden, folder);
   const compared = new Set<string>();
 
@@ -62,7 +64,7 @@ export function* runArch(golden: GoldenCase, folder: string): Generator<Check> {
   for (const [size, [name, shape]] of sizes) {
     const checks = inferenceMode(() =>
       scope(() => {
-        const x = detinput(name, shape);
+        const x = detinput(name, shape).to({ device });
         const found: Check[] = [];
         const { pooled, tokens } = backbone.forwardFeatures(x);
         found.push(...compare(`${size}.pooled`, () => pooled));
@@ -91,7 +93,7 @@ export function* runArch(golden: GoldenCase, folder: string): Generator<Check> {
   yield* inferenceMode(() =>
     scope(() => [
       ...compare('small.pooled', () => {
-        return backbone.forwardFeatures(detinput(name, shape).mul(Math.fround(SMALL))).pooled;
+        return backbone.forwardFeatures(detinput(name, shape).to({ device }).mul(Math.fround(SMALL))).pooled;
       }),
     ]),
   );

@@ -136,10 +136,6 @@ function planesOf({ data, width, height }: Picture, device: Device): Tensor {
   return toPlanes(tensor(data).view([1, height, width, 3]), device);
 }
 
-function deviceOf(golden: GoldenCase): Device {
-  return z.string().default('cpu').parse(golden.device);
-}
-
 function isStep(name: string): boolean {
   return name in RESIZES || name in COLOURS || name in ALIASES || isRetouch(name);
 }
@@ -213,14 +209,14 @@ export function* runAugOp(golden: GoldenCase, folder: string): Generator<Check> 
       const start = pictureOf(photos, photo);
       const tolerance = compare[op] ?? compare.default;
       if (op === 'normalise') {
-        const planes = normalise(planesOf(start, deviceOf(golden))).squeeze(0);
+        const planes = normalise(planesOf(start, golden.device)).squeeze(0);
         return [compareTensors(name, planes, stored.get(name), tolerance.max_abs, 0)];
       }
       if (!isStep(op)) return [failed(name, `the step '${op}' is not implemented`)];
       const unknown = Object.keys(args).find((argument) => !ARGUMENTS.includes(argument));
       if (unknown !== undefined) return [failed(name, `the step '${op}' has no argument '${unknown}'`)];
       const values = ARGUMENTS.filter((argument) => argument in args).map((argument) => args[argument]);
-      const mine = follow(start, [[op, ...values]], deviceOf(golden), golden);
+      const mine = follow(start, [[op, ...values]], golden.device, golden);
       const checks = [...comparePictures(name, mine, stored.get(name), tolerance)];
       // Some steps stand in both lists: the photometric ones and those of RandAugment.
       const other = retouchedAs(op, values, start, golden);
@@ -245,9 +241,7 @@ export function* runAugChain(golden: GoldenCase, folder: string): Generator<Chec
     yield* scope(() => {
       const unknown = ops.find(([op]) => !isStep(op));
       if (unknown !== undefined) return [failed(name, `the step '${unknown[0]}' is not implemented`)];
-      return [
-        ...comparePictures(name, follow(start, ops, deviceOf(golden), golden), stored.get(name), compare),
-      ];
+      return [...comparePictures(name, follow(start, ops, golden.device, golden), stored.get(name), compare)];
     });
 }
 
@@ -278,7 +272,7 @@ export async function* runAugEval(golden: GoldenCase, folder: string): AsyncGene
     yield sameSize(`${index}.resized`, [job.fullWidth, job.fullHeight], resized);
     yield* scope(() => {
       const crop = { data: resampleOne(picture, job), width: job.windowWidth, height: job.windowHeight };
-      const x = normalise(planesOf(crop, deviceOf(golden)));
+      const x = normalise(planesOf(crop, golden.device));
       const statistics = {
         mean: x.mean([0, 2, 3]),
         std: x.std([0, 2, 3]),

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.js';
-import { scope, type Tensor } from '../torch/index.js';
+import { type Device, scope, type Tensor } from '../torch/index.js';
 import { readSafetensors } from '../weights/index.js';
 
 export const caseSchema = z.looseObject({
@@ -12,6 +12,8 @@ export const caseSchema = z.looseObject({
   kind: z.string(),
   files: z.array(z.string()),
   config: z.record(z.string(), z.unknown()).optional(),
+  /** where to compute; said by the command line, not by manifests */
+  device: z.string().default('cpu'),
 });
 
 /** One case with all its fields; each kind reads its own. */
@@ -47,9 +49,14 @@ export function readManifest(folder: string): GoldenCase[] {
   }
 }
 
-/** The tensors of one of the case's safetensors files. */
+/** The tensors of one of the case's safetensors files, on the CPU. */
 export function tensorsOf(golden: GoldenCase, folder: string, file = 0): Map<string, Tensor> {
   return readSafetensors(join(folder, golden.files[file])).tensors;
+}
+
+/** The same tensors on a device. */
+export function placed(tensors: ReadonlyMap<string, Tensor>, device: Device): Map<string, Tensor> {
+  return new Map([...tensors].map(([name, value]) => [name, value.to({ device })]));
 }
 
 export function jsonOf<T>(golden: GoldenCase, folder: string, suffix: string): T {

@@ -48,9 +48,12 @@ export function* runGraph(golden: GoldenCase, folder: string): Generator<Check> 
     }),
   );
 
+  const { device } = golden;
+  for (const module of [student, teacher, loss]) module.to({ device });
+
   yield* scope(() => {
     const mine = new Map<string, Tensor>();
-    const crops = Object.values(inputs).map(([name, shape]) => detinput(name, shape));
+    const crops = Object.values(inputs).map(([name, shape]) => detinput(name, shape).to({ device }));
     const batch = crops[0].shape[0];
     const groups = bySize(crops);
     const target = noGrad(() => teacher.forward(groups.slice(0, 1), batch));

@@ -37,6 +37,7 @@ export function* runKnn(golden: GoldenCase, folder: string): Generator<Check> {
         ks: [k],
         temperatures: [T],
         numClasses: config.num_classes,
+        device: golden.device,
       }),
     );
     yield within(`k${k}.T${T}.top1`, top1, top1_min, top1_max, compare.top1.slack_percent);

@@ -46,6 +46,7 @@ export async function* runLinear(golden: GoldenCase, folder: string): AsyncGener
       epochs: config.epochs,
       momentum: config.momentum,
       weightDecay: config.weight_decay,
+      device: golden.device,
     });
 
   const probes = make();

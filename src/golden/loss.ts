@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { type CropGroup, type MultiCropOutput, ViewLoss, ViewRegionLoss } from '../ssl/index.js';
 import { scope, type Tensor } from '../torch/index.js';
-import { type Check, compareTensors, type GoldenCase, tensorsOf } from './case.js';
+import { type Check, compareTensors, type GoldenCase, placed, tensorsOf } from './case.js';
 
 const configSchema = z.looseObject({
   loss: z.enum(['DINOLoss', 'DDINOLoss']),
@@ -37,10 +37,12 @@ export function* runLoss(golden: GoldenCase, folder: string): Generator<Check> {
     centerMomentum: config.center_momentum,
   };
   const loss = config.loss === 'DDINOLoss' ? new ViewRegionLoss(options) : new ViewLoss(options);
+  loss.to({ device: golden.device });
+  const inputs = placed(stored, golden.device);
   for (const [step, epoch] of config.epochs.entries())
     yield* scope(() => {
       const output = (side: 's' | 't', groups: CropGroup[]): MultiCropOutput => {
-        const part = (name: string) => stored.get(`step${step}.${side}_${name}`) as Tensor;
+        const part = (name: string) => inputs.get(`step${step}.${side}_${name}`) as Tensor;
         const dense = groups[0].regions > 0 ? { region: part('region'), features: part('fea') } : undefined;
         return { cls: part('cls'), groups, ...(dense && { dense }) };
       };
@@ -54,7 +56,7 @@ export function* runLoss(golden: GoldenCase, folder: string): Generator<Check> {
       const isMixed = config.mixup === true && config.loss === 'DINOLoss';
       const mixing = isMixed
         ? Array.from({ length: config.ncrops }, (_, view) => ({
-            targets: stored.get(`step${step}.target.${view}`) as Tensor,
+            targets: inputs.get(`step${step}.target.${view}`) as Tensor,
             smoothing: 0,
           }))
         : undefined;

@@ -13,10 +13,18 @@ import {
   Sgd,
 } from '../optim/index.js';
 import { startTeacher, ViewLoss, ViewRegionLoss } from '../ssl/index.js';
-import { cat, manualSeed, noGrad, scope, type Tensor } from '../torch/index.js';
+import { cat, type Device, manualSeed, noGrad, scope, type Tensor } from '../torch/index.js';
 import { loadCheckpoint, type StepState, trainStep } from '../train/index.js';
 import { readPth, readSafetensors, stateDictOf } from '../weights/index.js';
-import { type Check, compareNumbers, compareTensors, failed, type GoldenCase, tensorsOf } from './case.js';
+import {
+  type Check,
+  compareNumbers,
+  compareTensors,
+  failed,
+  type GoldenCase,
+  placed,
+  tensorsOf,
+} from './case.js';
 import { buildNetwork, networkSchema } from './network.js';
 
 const configSchema = networkSchema.extend({
@@ -64,9 +72,10 @@ export function* runTrajectory(golden: GoldenCase, folder: string): Generator<Ch
   const own = golden.name.split('/')[1];
   const sibling = (name: string, suffix: string) => join(folder, golden.files[0].replace(own, name + suffix));
   const start = sibling(config.initial_state_from, '').replace(/\.safetensors$/, '.epoch0.pth');
-  const crops = config.crops_from === own ? stored : readSafetensors(sibling(config.crops_from, '')).tensors;
+  const pixels = config.crops_from === own ? stored : readSafetensors(sibling(config.crops_from, '')).tensors;
+  const crops = placed(pixels, golden.device);
 
-  const run = new Run(config, crops);
+  const run = new Run(config, crops, golden.device);
   // The original's trajectories of other optimisers start from the same weights, not the same optimiser.
   run.start(start, config.initial_state_from === own);
   yield* run.train(0, config.epochs);
@@ -84,7 +93,7 @@ export function* runTrajectory(golden: GoldenCase, folder: string): Generator<Ch
     const middle = /\.epoch(\d+)\.pth$/.exec(file);
     const epoch = Number(middle?.[1] ?? 0);
     if (epoch === 0 || epoch === config.epochs) continue;
-    const resumed = new Run(config, crops);
+    const resumed = new Run(config, crops, golden.device);
     const position = loadCheckpoint(join(folder, file), resumed.state);
     if (position.epoch !== epoch) yield failed(file, `resumes at epoch ${position.epoch}, expected ${epoch}`);
     yield* resumed.train(epoch, config.epochs);
@@ -108,6 +117,7 @@ class Run {
   constructor(
     private readonly config: Config,
     private readonly crops: ReadonlyMap<string, Tensor>,
+    device: Device,
   ) {
     manualSeed(0);
     const student = buildNetwork(config);
@@ -121,6 +131,7 @@ class Run {
       nepochs: config.epochs,
     };
     const loss = config.use_dense_prediction ? new ViewRegionLoss(options) : new ViewLoss(options);
+    for (const module of [student, teacher, loss]) module.to({ device });
     this.state = { student, teacher, loss, optimizer: OPTIMIZERS[config.optimizer](paramGroups(student)) };
     const { epochs, iters_per_epoch: iterationsPerEpoch } = config;
     const scaled = (config.lr * config.batch * config.world_size) / 256;

@@ -52,14 +52,16 @@ export function* runVilAttn(golden: GoldenCase, folder: string): Generator<Check
   });
   yield compareState(attention, state);
   fillDeterministic(attention, salt);
+  const { device } = golden;
+  attention.to({ device });
   const compared = new Set<string>();
   for (const mode of config.modes)
     yield* scope(() => {
       attention.zeroGrad();
-      const x = detinput(...inputs.x);
+      const x = detinput(...inputs.x).to({ device });
       x.requiresGrad = true;
       const y = attention.train().forward(x, [config.nx, config.ny], undefined, mode);
-      y.backward({ gradient: detinput(...inputs.gy) });
+      y.backward({ gradient: detinput(...inputs.gy).to({ device }) });
       const mine = { y, gx: x.grad, g_table: attention.localRelativePositionBiasTable?.grad ?? null };
       return Object.entries(mine).flatMap(([what, value]) => {
         const name = `mode${mode}.${what}`;

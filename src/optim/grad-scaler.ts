@@ -1,7 +1,7 @@
 /** Loss scaling for float16, whose smallest numbers gradients would fall below. */
 
 import type { Module } from '../nn/index.js';
-import { noGrad, scope, stack } from '../torch/index.js';
+import { foreachMul_, foreachNorm, noGrad, scope, stack } from '../torch/index.js';
 
 const GROWTH = 2;
 const BACKOFF = 0.5;
@@ -18,9 +18,10 @@ export class GradScaler {
     return noGrad(() =>
       scope(() => {
         const gradients = module.parameters().flatMap(({ grad }) => grad ?? []);
-        for (const gradient of gradients) gradient.mul_(1 / this.scale);
-        const finite = gradients.map((gradient) => gradient.sumAll().isfinite());
-        return finite.length === 0 || stack(finite).allAll().item() === 1;
+        if (gradients.length === 0) return true;
+        foreachMul_(gradients, 1 / this.scale);
+        // A sum of sizes is finite where all of them are.
+        return stack(foreachNorm(gradients, 1)).isfinite().allAll().item() === 1;
       }),
     );
   }

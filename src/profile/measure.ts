@@ -2,7 +2,17 @@
 
 import { type BackboneRequest, buildBackbone } from '../models/index.js';
 import { AdamW, paramGroups } from '../optim/index.js';
-import { backward, inferenceMode, manualSeed, ones, randn, scope, synchronize } from '../torch/index.js';
+import {
+  backward,
+  cudaMemory,
+  forgetCudaPeak,
+  inferenceMode,
+  manualSeed,
+  ones,
+  randn,
+  scope,
+  synchronize,
+} from '../torch/index.js';
 import { type Cost, countCost } from './count.js';
 
 export interface ProfileOptions {
@@ -17,7 +27,7 @@ export interface ProfileOptions {
 export interface Speed {
   /** of the median round */
   imagesPerSecond: number;
-  /** bytes; the whole process at its largest so far; null on a GPU, whose memory is not measured */
+  /** bytes; the whole process at its largest so far, or on a GPU all tensors of this work; null where it is not known */
   peakMemory: number | null;
 }
 
@@ -72,6 +82,7 @@ function speed(
   work: () => void,
   { batchSize, device, rounds }: Pick<ProfileOptions, 'batchSize' | 'device' | 'rounds'>,
 ): Speed {
+  forgetCudaPeak();
   const seconds = Array.from({ length: rounds + 1 }, () => {
     const start = process.hrtime.bigint();
     work();
@@ -82,6 +93,7 @@ function speed(
     .sort((a, b) => a - b);
   return {
     imagesPerSecond: batchSize / seconds[Math.floor(seconds.length / 2)],
-    peakMemory: device === 'cpu' ? process.resourceUsage().maxRSS * 1024 : null,
+    peakMemory:
+      device === 'cpu' ? process.resourceUsage().maxRSS * 1024 : (cudaMemory()?.allocatedPeak ?? null),
   };
 }

@@ -8,8 +8,11 @@
 
 import { empty, noGrad, scope, type Tensor } from '../torch/index.js';
 
-/** Rows are worked on in pieces of about this many elements, so that temporaries stay in or near the cache. */
-const PIECE = 1 << 21;
+/**
+ * Rows are worked on in pieces of about this many elements: on a CPU so that temporaries stay in or near the cache; on
+ * a GPU so many that launching the work does not take longer than the work.
+ */
+const PIECE = { cpu: 1 << 21, gpu: 1 << 25 } as const;
 
 /**
  * student: [rows, K] logits; `targets(start, count)` gives for a range of rows the summed teacher probabilities
@@ -26,7 +29,7 @@ export function rowsCrossEntropy(
   return noGrad(() =>
     scope(() => {
       const [rows, width] = student.sizes(2);
-      const piece = Math.max(1, Math.floor(PIECE / width));
+      const piece = Math.max(1, Math.floor((student.device === 'cpu' ? PIECE.cpu : PIECE.gpu) / width));
       let loss: Tensor | undefined;
       for (let start = 0; start < rows; start += piece) {
         const count = Math.min(piece, rows - start);

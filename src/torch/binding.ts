@@ -71,6 +71,10 @@ interface Native {
   setExactMatmul(exact: boolean): void;
   /** Only where there is a CUDA device. */
   cudaSynchronize?(): void;
+  /** From libtorch 2.9 on. */
+  cudaMemory?(): [allocated: number, allocatedPeak: number, reserved: number, reservedPeak: number];
+  cudaForgetPeak?(): void;
+  cudaEmptyCache?(): void;
 }
 
 /** Where the built addon lies; the image functions of the data room live in the same file. */

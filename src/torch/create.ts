@@ -20,7 +20,13 @@ export function tensor(
   const array = isView ? (data as TypedArray) : fromNested(data, own);
   const shape = options.shape ?? (isView ? [array.length] : shapeOf(data));
   using view = new Tensor(native.fromMemory(array, shape, own));
-  return view.to({ dtype: options.dtype ?? own, device: options.device ?? 'cpu', copy: true });
+  // On its way to a GPU ordinary memory is read before the call returns; only what the GPU does is not waited for.
+  return view.to({
+    dtype: options.dtype ?? own,
+    device: options.device ?? 'cpu',
+    copy: true,
+    nonBlocking: true,
+  });
 }
 
 /**

@@ -65,6 +65,33 @@ export function synchronize(): void {
   native.cudaSynchronize?.();
 }
 
+/** Bytes on the current CUDA device, of this process. */
+export interface CudaMemory {
+  /** of tensors, now and at most */
+  allocated: number;
+  allocatedPeak: number;
+  /** taken from the device, with what is kept for later tensors; now and at most */
+  reserved: number;
+  reservedPeak: number;
+}
+
+/** null without a CUDA device, and before libtorch 2.9. */
+export function cudaMemory(): CudaMemory | null {
+  if (native.cudaMemory === undefined) return null;
+  const [allocated, allocatedPeak, reserved, reservedPeak] = native.cudaMemory();
+  return { allocated, allocatedPeak, reserved, reservedPeak };
+}
+
+/** Peaks of `cudaMemory` are counted from now on. */
+export function forgetCudaPeak(): void {
+  native.cudaForgetPeak?.();
+}
+
+/** Gives memory that no tensor needs back to the CUDA device, for other programs. */
+export function emptyCudaCache(): void {
+  native.cudaEmptyCache?.();
+}
+
 export function torchInfo(): TorchDescription {
   return native.describe();
 }

@@ -43,12 +43,15 @@ async function medianSide(source: ImageSource): Promise<number> {
   return sides[sides.length >> 1] ?? 224;
 }
 
-/** Emulated bfloat16 is many times slower than float32: a product of 384 x 384 tells. */
-export function isBf16Fast(device: string): boolean {
+/** Sides of matrices whose product takes longer than it takes to ask for it. */
+const SIDE = { cpu: 384, cuda: 4096 } as const;
+
+/** Emulated bfloat16 is many times slower than float32: a product of two matrices tells. */
+export function isBf16Fast(device: 'cpu' | 'cuda'): boolean {
   return noGrad(() =>
     scope(() => {
       const seconds = (dtype: DType): number => {
-        const x = randn([384, 384], { device }).to({ dtype });
+        const x = randn([SIDE[device], SIDE[device]], { device }).to({ dtype });
         x.matmul(x).sumAll().to({ dtype: 'float32' }).item(); // warm-up
         let best = Number.POSITIVE_INFINITY;
         for (let round = 0; round < 3; round++) {

@@ -8,7 +8,7 @@ import { UserError } from '../errors.js';
 import type { KnnResult } from '../eval/index.js';
 import type { LogEntry, RunFolder } from '../run/index.js';
 import { type Diagnosis, diagnose, type Health, measureHealth } from '../ssl/index.js';
-import { scope } from '../torch/index.js';
+import { cudaMemory, scope } from '../torch/index.js';
 import { buildState } from './build.js';
 import type { Position } from './checkpoint.js';
 import { Checkpointing } from './checkpointing.js';
@@ -263,6 +263,7 @@ class Pretraining {
       });
       events.onHealth?.(health, this.diagnosis, report);
     }
+    const gpu = config.device === 'cpu' ? null : cudaMemory();
     folder?.metric({
       iteration: at,
       epoch: settings.epoch,
@@ -277,6 +278,7 @@ class Pretraining {
       images_per_second: this.imagesDone / seconds,
       data_wait: report.dataWait,
       memory_mb: Math.round(report.memory / 2 ** 20),
+      ...(gpu !== null && { gpu_memory_mb: Math.round(gpu.allocatedPeak / 2 ** 20) }),
       ...company.pace.metrics(config.batch_size_per_gpu * config.accumulate),
       ...(health !== undefined && {
         teacher_entropy: health.teacherEntropy,

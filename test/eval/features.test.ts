@@ -13,6 +13,15 @@ setThreads(1);
 const options = { plan: evaluationPlan(16), batchSize: 3, workers: 0, device: 'cpu' };
 const numbers = (x: Tensor) => Array.from(x.toArray(), Number);
 
+/** Kept, so that no garbage of an earlier test goes while a later one counts what is alive. */
+const backbones: ReturnType<typeof microBackbone>[] = [];
+
+function backboneOf(...options: Parameters<typeof microBackbone>): ReturnType<typeof microBackbone> {
+  const backbone = microBackbone(...options);
+  backbones.push(backbone);
+  return backbone;
+}
+
 async function folder() {
   return openImages(await writePictures(8, 20, { 'class1/broken.png': Buffer.from('no picture') }));
 }
@@ -21,7 +30,7 @@ describe('extractFeatures', () => {
   it('gives a row of unit length for every readable picture, in order', async () => {
     const source = await folder();
     manualSeed(1);
-    const backbone = microBackbone();
+    const backbone = backboneOf();
     const { features, labels, indices, skipped } = await extractFeatures(backbone, source, options);
     expect(features.shape).toEqual([8, backbone.featureDim]);
     for (const length of numbers(features.norm(2, [1]))) expect(length).toBeCloseTo(1, 5);
@@ -37,7 +46,7 @@ describe('extractFeatures', () => {
   it('does not depend on the batches, and leaves no tensors behind but its table', async () => {
     const source = await folder();
     manualSeed(1);
-    const backbone = microBackbone();
+    const backbone = backboneOf();
     const before = liveTensors();
     const one = await extractFeatures(backbone, source, options);
     const masks = liveTensors() - before - 2; // shift masks are made once
@@ -50,7 +59,7 @@ describe('extractFeatures', () => {
 
   it('puts the mode of the backbone back', async () => {
     const source = await folder();
-    const backbone = microBackbone({ dropPathRate: 0.9 });
+    const backbone = backboneOf({ dropPathRate: 0.9 });
     const [first, second] = [
       await extractFeatures(backbone.train(), source, options),
       await extractFeatures(backbone, source, options),
@@ -66,7 +75,7 @@ describe('extractFeatures', () => {
     const source = await folder();
     const seen: number[] = [];
     const wanted = Uint32Array.of(8, 0, 5, 1);
-    const { indices } = await extractFeatures(microBackbone(), source, {
+    const { indices } = await extractFeatures(backboneOf(), source, {
       ...options,
       indices: wanted,
       onProgress: (done) => seen.push(done),
@@ -78,7 +87,7 @@ describe('extractFeatures', () => {
 
   it('refuses a set of which nothing can be read', async () => {
     const source = await openImages(writeTree({ 'a/x.png': 'no', 'b/y.png': 'neither' }));
-    const attempt = extractFeatures(microBackbone(), source, options);
+    const attempt = extractFeatures(backboneOf(), source, options);
     await expect(attempt).rejects.toThrow(UserError);
     await expect(attempt).rejects.toThrow(/2 of 2 pictures cannot be read/);
     source.close();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { type GoldenCase, readManifest, runCase } from '../../src/golden/index.js';
-import { setThreads } from '../../src/torch/index.js';
+import { cudaAvailable, setThreads } from '../../src/torch/index.js';
 
 const folder = fileURLToPath(new URL('../fixtures/golden', import.meta.url));
 const cases = readManifest(folder);
@@ -40,6 +40,20 @@ describe('golden', () => {
     expect(failures).toEqual([]);
     expect(checks).toBeGreaterThan(0);
   });
+});
+
+describe('a case of tensors', () => {
+  const computed = ['arch', 'graph', 'knn', 'linear', 'loss', 'trajectory', 'vil_attn'];
+  const one = computed.map((kind) => cases.find((golden) => golden.kind === kind) as GoldenCase);
+
+  it.skipIf(cudaAvailable()).each(one)(
+    '$kind is not computed on a CPU when a GPU is asked for',
+    async (golden) => {
+      const { ok, failures } = await runCase({ ...golden, device: 'cuda' }, folder);
+      expect(ok).toBe(false);
+      expect(JSON.stringify(failures)).toMatch(/cuda/i);
+    },
+  );
 });
 
 /** The comparison itself: a wrong number must not pass. */

@@ -1,9 +1,10 @@
 /** Which parameters are trained how, and what happens to gradients before the step. */
 
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BatchNorm, LayerNorm, Linear, Module, Parameter, WeightNormLinear } from '../../src/nn/index.js';
 import { cancelLastLayerGradients, clipGradients, GradScaler, paramGroups } from '../../src/optim/index.js';
-import { liveTensors, tensor, zeros } from '../../src/torch/index.js';
+import { liveTensors, manualSeed, randn, scope, type Tensor, tensor, zeros } from '../../src/torch/index.js';
 
 class Head extends Module {
   readonly mlp = new Linear(2, 2);
@@ -88,6 +89,34 @@ describe('clipGradients', () => {
     const network = withGradients({ 'fc.bias': [30, 40] });
     expect([...clipGradients(network, 0)]).toEqual([['fc.bias', 50]]);
     expect(gradientOf(network, 'fc.bias')).toEqual([30, 40]);
+  });
+
+  it('gives every gradient what it would get alone', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1000 }),
+        fc.double({ min: 0.01, max: 3, noNaN: true }),
+        (seed, limit) => {
+          manualSeed(seed);
+          scope(() => {
+            const network = new Network();
+            const alone = new Map<string, Tensor>();
+            for (const [name, parameter] of network.namedParameters()) {
+              const gradient = randn([...parameter.shape]);
+              parameter.grad = gradient.clone();
+              const norm = gradient.normAll(2).item();
+              const scale = limit / (norm + 1e-6);
+              alone.set(name, scale < 1 ? gradient.mul(Math.fround(scale)) : gradient);
+            }
+            clipGradients(network, limit);
+            for (const [name, value] of alone)
+              for (const [i, own] of gradientOf(network, name).entries())
+                expect(own).toBeCloseTo(Number(value.reshape([-1]).toArray()[i]), 6);
+          });
+        },
+      ),
+      { numRuns: 20, seed: 3 },
+    );
   });
 
   it('passes over parameters without a gradient', () => {

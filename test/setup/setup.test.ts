@@ -46,6 +46,17 @@ describe('set-up', () => {
     expect(project.calls()).toEqual([]);
   });
 
+  it('builds the addon alone where packages and dist/ were brought along', async () => {
+    project.write('node_modules/.package-lock.json', '{}');
+    project.program('npm', 'exit 1');
+    const calls = await done({}, ['--addon']);
+    expect(calls.map((line) => line.split(' ', 2).join(' '))).toEqual([
+      'cmake-js configure',
+      'cmake-js build',
+    ]);
+    expect(await done({}, ['--addon'])).toEqual([]);
+  });
+
   it('does again only what has changed', async () => {
     await done();
     project.write('native/a.cc', 'int b;');
@@ -143,6 +154,16 @@ describe('what is missing', () => {
 });
 
 describe('libtorch', () => {
+  it('may have its version in a header of its own, as since 2.9', async () => {
+    project.write(
+      'libtorch/include/torch/csrc/api/include/torch/version.h',
+      '#include <torch/headeronly/version.h>',
+    );
+    project.write('libtorch/include/torch/headeronly/version.h', '#define TORCH_VERSION \\\n  "2.13.0"\n');
+    await done();
+    expect(project.record().libtorch.version).toBe('2.13.0');
+  });
+
   it('is that of Python, unless the environment names another, and the choice stays', async () => {
     project.addLibtorch('site-packages/torch', '2.4.0');
     project.program('python3', `echo ${project.folder}/site-packages/torch`);
