@@ -21,6 +21,7 @@ import {
 
 import { type TrainingSettings, trainTogether } from './equal-training.js';
 import { classifyTogether, describeTogether, type LinearTask, probeTogether } from './evaluation-tasks.js';
+import { teacherKnn } from './teacher-knn.js';
 
 export interface Context {
   collectives: Collectives;
@@ -44,6 +45,8 @@ export const tasks: Record<string, (context: Context, argument: never) => Promis
       linear: results,
     };
   },
+
+  teacherKnn,
 
   /** Every collective once, on values that tell the ranks apart. */
   async collectives({ collectives }: Context) {

@@ -1,10 +1,12 @@
 /** What goes wrong in one of two processes, and what becomes of the run: seen from the outside. */
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { hasCollectives, Store } from '../../src/dist/index.js';
+import { contents } from './contents.js';
 import {
   allGone,
   cleanUp,
@@ -23,7 +25,7 @@ import { fillDisk, mayMount, mountDisk, unmountDisk } from './tmpfs.js';
 
 const disk = join(folder, 'disk');
 
-beforeAll(drawPictures);
+beforeAll(() => drawPictures(3));
 afterEach(killAll);
 afterAll(() => {
   unmountDisk(disk);
@@ -140,4 +142,81 @@ describe.skipIf(!hasCollectives() || !existsSync('/proc/self/environ'))('a run o
     },
     PATIENCE,
   );
+
+  it(
+    'on two machines is started anew on both, and ends with the weights of an undisturbed one',
+    async () => {
+      const more = ['--epochs', '8', '--knn_every', '8'];
+      const whole = start([...launch(), ...train('whole', ...more)]);
+      expect(await whole.end, whole.output()).toBe(0);
+
+      const { nodes, kill } = await twoMachines('both', more);
+      await until(
+        () =>
+          nodes.some(({ child }) => child.exitCode !== null) ||
+          existsSync(join(folder, 'both/checkpoint.pth')),
+        'the first checkpoint',
+      );
+      kill();
+      const codes = await Promise.all(nodes.map(({ end }) => end));
+      const said = nodes.map((node) => node.output()).join('\n');
+      expect(codes, said).toEqual([0, 0]);
+      for (const node of nodes)
+        expect(node.output()).toMatch(
+          /Rank 1 on \S+ failed at step \d+: its process was ended by SIGKILL\. Starting anew .*\(1 of 1\)/,
+        );
+      expect(nodes[0].output()).toContain('Going on with the run');
+      await allGone();
+
+      const [expected, found] = ['whole', 'both'].map((run) => contents(join(folder, run, 'checkpoint.pth')));
+      expect(found).toEqual(expected);
+      const logs = ['whole', 'both'].map((run) => readFileSync(join(folder, run, 'log.txt'), 'utf8'));
+      expect(logs[1]).toBe(logs[0]);
+      expect(logs[0].trim().split('\n')).toHaveLength(8);
+      expect(logs[0]).toContain('knn10_top1');
+    },
+    PATIENCE,
+  );
 });
+
+/** One launcher for each of two machines, which are one; rank 1 stands still in the middle until it is killed. */
+async function twoMachines(run: string, more: readonly string[]) {
+  for (;;) {
+    const port = await freePort();
+    const nodes = [0, 1].map((node) =>
+      start(
+        [
+          ...['launch', '--nnodes', '2', '--node_rank', String(node), '--master_addr', '127.0.0.1'],
+          ...['--master_port', String(port), '--nproc_per_node', '1', '--max_restarts', '1', '--'],
+          ...train(run, ...more),
+        ],
+        { fault: 'waits', env: { ESVIT_TEST_GATE: join(folder, 'nowhere') } },
+      ),
+    );
+    const log = join(folder, run, 'logs/rank1.log');
+    await until(
+      () => nodes.some(({ child }) => child.exitCode !== null) || existsSync(log),
+      'the start of the ranks',
+    );
+    // Somebody else may take the port before the launcher does.
+    if (nodes[0].output().includes('cannot be taken')) {
+      killAll();
+      await allGone();
+      continue;
+    }
+    const kill = () =>
+      process.kill(Number(/this is rank 1, process (\d+)/.exec(readFileSync(log, 'utf8'))?.[1]), 'SIGKILL');
+    return { nodes, kill };
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,8 +20,17 @@ export const PATIENCE = 300_000;
 export const folder = mkdtempSync(join(tmpdir(), 'esvit-runs-'));
 export const pictures = join(folder, 'pictures');
 
-export async function drawPictures(): Promise<void> {
+/** Of each split, `unreadable` files are none. */
+export async function drawPictures(unreadable = 0): Promise<void> {
   await makeSampleData(pictures, { perClass: 8, valPerClass: 2, size: 40, seed: 1 });
+  for (const split of ['train', 'val'])
+    for (const { parentPath, name } of readdirSync(join(pictures, split), {
+      recursive: true,
+      withFileTypes: true,
+    })
+      .filter((entry) => entry.isFile())
+      .slice(0, unreadable))
+      writeFileSync(join(parentPath, name), 'no picture');
 }
 
 export function cleanUp(): void {

@@ -13,9 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeSampleData } from '../../src/data/scenes/index.js';
-import { type Tensor, TensorBase } from '../../src/torch/index.js';
-import { entryOf, type PyValue, readPth } from '../../src/weights/index.js';
 import { esvit } from './cli.js';
+import { contents } from './contents.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'esvit-train-'));
 const pictures = join(folder, 'pictures');
@@ -40,22 +39,6 @@ beforeAll(async () => {
   await makeSampleData(pictures, { perClass: 8, valPerClass: 2, size: 40, seed: 1 });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** All tensors and numbers of a checkpoint by their path, without what may differ: places and names of files. */
-function contents(path: string): Map<string, string> {
-  const found = new Map<string, string>();
-  const walk = (place: string, value: PyValue | undefined): void => {
-    if (value instanceof TensorBase)
-      found.set(place, Buffer.from((value as Tensor).bytes()).toString('base64'));
-    else if (value instanceof Map) for (const [key, item] of value) walk(`${place}.${String(key)}`, item);
-    else if (Array.isArray(value)) for (const [i, item] of value.entries()) walk(`${place}.${i}`, item);
-    else found.set(place, JSON.stringify(value));
-  };
-  const content = readPth(path);
-  for (const key of ['student', 'teacher', 'optimizer', 'dino_loss', 'epoch', 'esvit'])
-    walk(key, entryOf(content, key));
-  return found;
-}
 
 const metrics = (name: string) =>
   readFileSync(join(run(name), 'metrics.jsonl'), 'utf8')
