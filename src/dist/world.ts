@@ -195,7 +195,7 @@ async function meet(store: Store, prefix: string, worldSize: number, timeoutMs: 
   const end = performance.now() + timeoutMs;
   const hosts: (string | undefined)[] = new Array(worldSize).fill(undefined);
   for (let rank = 0; rank < worldSize; rank++) {
-    const text = await store.wait(`${prefix}rank/${rank}`, Math.max(0, end - performance.now()));
+    const text = await come(store, prefix, rank, end);
     hosts[rank] = text === undefined ? undefined : (JSON.parse(text) as { host: string }).host;
   }
   const missing = hosts.flatMap((host, rank) => (host === undefined ? [rank] : []));
@@ -206,4 +206,16 @@ async function meet(store: Store, prefix: string, worldSize: number, timeoutMs: 
     `only ${worldSize - missing.length} of ${worldSize} ranks came within ${timeoutMs / 1000} s; missing: ${missing.length > 1 ? 'ranks' : 'rank'} ${some}${missing.length > 8 ? ', …' : ''}. ` +
       'Were they started, and with the same MASTER_ADDR and WORLD_SIZE?',
   );
+}
+
+/** What a rank said when it came, undefined where it has not by `end`. Throws where the run has failed: it never will. */
+async function come(store: Store, prefix: string, rank: number, end: number): Promise<string | undefined> {
+  for (;;) {
+    const left = Math.max(0, end - performance.now());
+    const text = await store.wait(`${prefix}rank/${rank}`, Math.min(BEAT_MS, left));
+    if (text !== undefined) return text;
+    const failure = await store.get(`${prefix}failed`);
+    if (failure !== undefined) throw new RunFailure(JSON.parse(failure) as Failure);
+    if (left === 0) return undefined;
+  }
 }

@@ -7,7 +7,7 @@ import { onOne, onRanks, reap } from './ranks.js';
 
 afterEach(reap);
 
-const NETWORKS: Record<string, Pick<TrainingSettings, 'arch' | 'spec'>> = {
+const NETWORKS: Record<string, Pick<TrainingSettings, 'arch' | 'spec' | 'normBias'>> = {
   Swin: {
     arch: 'swin',
     spec: { PATCH_SIZE: 4, DIM_EMBED: 8, DEPTHS: [2, 1], NUM_HEADS: [2, 4], WINDOW_SIZE: 2, MLP_RATIO: 2 },
@@ -30,10 +30,13 @@ const NETWORKS: Record<string, Pick<TrainingSettings, 'arch' | 'spec'>> = {
       PADDING_QKV: [1, 1],
     },
   },
-  ResNet: { arch: 'resnet50', spec: { BLOCK: 'bottleneck', LAYERS: [1, 1, 1, 1], WIDTH: 4 } },
+  // A ReLU has a kink at 0, and in 20 steps a value or two out of a million lies so near to it that rounding decides on
+  // which side; the gradient jumps, and soon the weights differ by a hundredth. That happens between two runs of one
+  // process as well whose sums are added in another order. With biases of 3 hardly any value is near the kink.
+  ResNet: { arch: 'resnet50', normBias: 3, spec: { BLOCK: 'bottleneck', LAYERS: [1, 1, 1, 1], WIDTH: 4 } },
 };
 
-const CASES: Omit<TrainingSettings, 'arch' | 'spec' | 'steps'>[] = [
+const CASES: Pick<TrainingSettings, 'dense' | 'useBn' | 'accumulate'>[] = [
   { dense: false, useBn: false, accumulate: 1 },
   { dense: true, useBn: false, accumulate: 1 },
   { dense: false, useBn: true, accumulate: 2 },
@@ -41,9 +44,8 @@ const CASES: Omit<TrainingSettings, 'arch' | 'spec' | 'steps'>[] = [
 ];
 const STEPS = 20;
 
-/** Of ResNet the first case is left out: channels that are nearly dead blow its rounding up, in one process as well. */
 const list = Object.entries(NETWORKS).flatMap(([name, network]) =>
-  CASES.slice(name === 'ResNet' ? 1 : 0).map((settings) => ({
+  CASES.map((settings) => ({
     name: `${name} ${JSON.stringify(settings)}`,
     settings: { ...network, ...settings, steps: STEPS },
   })),

@@ -2,10 +2,10 @@
 
 import { GradientExchange } from '../../src/dist/index.js';
 import { buildBackbone } from '../../src/models/index.js';
-import { synchroniseBatchNorms } from '../../src/nn/index.js';
+import { BatchNorm, synchroniseBatchNorms } from '../../src/nn/index.js';
 import { AdamW, paramGroups } from '../../src/optim/index.js';
 import { DinoHead, MultiCropNetwork, startTeacher, ViewLoss, ViewRegionLoss } from '../../src/ssl/index.js';
-import { cat, manualSeed, randn, scope, type Tensor } from '../../src/torch/index.js';
+import { cat, manualSeed, noGrad, randn, scope, type Tensor } from '../../src/torch/index.js';
 import { type StepBatch, type StepState, spreadState, trainStep } from '../../src/train/index.js';
 import type { Context } from './tasks.js';
 
@@ -17,6 +17,8 @@ export interface TrainingSettings {
   useBn: boolean;
   accumulate: number;
   steps: number;
+  /** what the biases of the backbone's batch norms start with, default 0 */
+  normBias?: number;
 }
 
 export interface Trained {
@@ -53,10 +55,12 @@ function part(crops: Tensor, rank: number, worldSize: number): Tensor {
 
 export function trainTogether({ collectives, gradients }: Context, settings: TrainingSettings): Trained {
   const { rank, worldSize } = collectives;
-  const { dense, accumulate, steps } = settings;
+  const { dense, accumulate, steps, normBias = 0 } = settings;
   manualSeed(3 + rank); // what the other ranks draw does not matter: they get rank 0's
   const student = network(settings);
   const teacher = network(settings);
+  for (const [, module] of student.backbone.modules())
+    if (module instanceof BatchNorm) noGrad(() => module.bias.fill_(normBias));
   startTeacher(teacher, student);
   const options = {
     outDim: OUT_DIM,

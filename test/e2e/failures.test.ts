@@ -55,10 +55,16 @@ describe.skipIf(!hasCollectives() || !existsSync('/proc/self/environ'))('a run o
     'that was finished when one was killed is a success when it is started anew, and refused otherwise',
     async () => {
       const command = train('finished', '--epochs', '2');
-      const running = start([...launch('--max_restarts', '1'), ...command], { fault: 'killed when leaving' });
+      const running = start([...launch('--max_restarts', '2', '--grace_seconds', '200'), ...command], {
+        fault: 'killed when starting, then when leaving',
+      });
       expect(await running.end, running.output()).toBe(0);
+      // rank 0 does not wait for one that will not come
+      expect(errors(running.output())).toEqual([
+        `error: rank 1 on ${hostname()} failed before the first step: its process was ended by SIGKILL.`,
+      ]);
       expect(running.output()).toMatch(
-        /failed at step \d+: its process was ended by SIGKILL\. Starting anew/,
+        /failed .*: its process was ended by SIGKILL\. Starting anew .*\(2 of 2\)/,
       );
       expect(running.output()).toMatch(/Finished after 10 iterations/);
       const nothingToDo =
@@ -163,7 +169,7 @@ describe.skipIf(!hasCollectives() || !existsSync('/proc/self/environ'))('a run o
       expect(codes, said).toEqual([0, 0]);
       for (const node of nodes)
         expect(node.output()).toMatch(
-          /Rank 1 on \S+ failed at step \d+: its process was ended by SIGKILL\. Starting anew .*\(1 of 1\)/,
+          /Rank 1 on \S+ failed .*: its process was ended by SIGKILL\. Starting anew .*\(1 of 1\)/,
         );
       expect(nodes[0].output()).toContain('Going on with the run');
       await allGone();

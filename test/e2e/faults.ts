@@ -1,5 +1,5 @@
 /**
- * Mishaps of rank 1, in the first start of a run: loaded before the program (`--import`), which knows nothing of them.
+ * Mishaps of rank 1: loaded before the program (`--import`), which knows nothing of them.
  * ESVIT_TEST_FAULT says which one it is.
  */
 
@@ -21,47 +21,57 @@ async function afterSteps(happens: (optimizer: Optimizer) => void): Promise<void
   };
 }
 
-const faults: Record<string, () => Promise<void> | void> = {
-  /** Its process is killed when all is done, on its way out. */
-  async 'killed when leaving'() {
-    const { World } = await import('../../src/dist/index.js');
-    World.prototype.leave = async () => {
+/** What happens in the first start, and in those that follow. */
+const faults: Record<string, (() => Promise<void> | void)[]> = {
+  'killed when starting, then when leaving': [
+    () => {
       process.kill(process.pid, 'SIGKILL');
-    };
-  },
+    },
+    async () => {
+      const { World } = await import('../../src/dist/index.js');
+      World.prototype.leave = async () => {
+        process.kill(process.pid, 'SIGKILL');
+      };
+    },
+  ],
 
   /** A thread that loads pictures dies. */
-  'loader dies'() {
-    class MortalWorker extends threads.Worker {
-      private orders = 0;
-      constructor(filename: string | URL, options?: WorkerOptions) {
-        super(filename, options);
+  'loader dies': [
+    () => {
+      class MortalWorker extends threads.Worker {
+        private orders = 0;
+        constructor(filename: string | URL, options?: WorkerOptions) {
+          super(filename, options);
+        }
+        override postMessage(value: unknown): void {
+          if (++this.orders === STEPS) void this.terminate();
+          else super.postMessage(value);
+        }
       }
-      override postMessage(value: unknown): void {
-        if (++this.orders === STEPS) void this.terminate();
-        else super.postMessage(value);
-      }
-    }
-    threads.Worker = MortalWorker as typeof threads.Worker;
-    syncBuiltinESMExports();
-  },
+      threads.Worker = MortalWorker as typeof threads.Worker;
+      syncBuiltinESMExports();
+    },
+  ],
 
   /** It stands still until a file is there. */
-  async waits() {
-    await afterSteps(() => {
-      const cell = new Int32Array(new SharedArrayBuffer(4));
-      while (!existsSync(process.env.ESVIT_TEST_GATE as string)) Atomics.wait(cell, 0, 0, 50);
-    });
-  },
+  waits: [
+    () =>
+      afterSteps(() => {
+        const cell = new Int32Array(new SharedArrayBuffer(4));
+        while (!existsSync(process.env.ESVIT_TEST_GATE as string)) Atomics.wait(cell, 0, 0, 50);
+      }),
+  ],
 
   /** A weight changes as no other rank's does: its sign, so that its size stays. */
-  async 'weights drift'() {
-    const { noGrad, scope } = await import('../../src/torch/index.js');
-    await afterSteps(({ groups: [{ params }] }) => {
-      noGrad(() => scope(() => params[0].copy_(params[0].neg())));
-    });
-  },
+  'weights drift': [
+    async () => {
+      const { noGrad, scope } = await import('../../src/torch/index.js');
+      await afterSteps(({ groups: [{ params }] }) => {
+        noGrad(() => scope(() => params[0].copy_(params[0].neg())));
+      });
+    },
+  ],
 };
 
-if (process.env.RANK === '1' && process.env.TORCHELASTIC_RESTART_COUNT === '0')
-  await faults[process.env.ESVIT_TEST_FAULT as string]();
+const { RANK, TORCHELASTIC_RESTART_COUNT, ESVIT_TEST_FAULT } = process.env;
+if (RANK === '1') await faults[ESVIT_TEST_FAULT as string][Number(TORCHELASTIC_RESTART_COUNT)]?.();
