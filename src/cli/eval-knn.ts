@@ -66,9 +66,10 @@ async function evaluate(
   world: World | undefined,
 ): Promise<object> {
   const { dumpFeatures, knnAccuracy, loadFeatures } = await import('../eval/index.js');
-  const { setThreads, torchInfo } = await import('../torch/index.js');
+  const { manualSeed, setThreads, torchInfo } = await import('../torch/index.js');
   const { Company } = await import('../train/index.js');
   setThreads(threadsOf(options.threads, world));
+  manualSeed(0); // what a network draws for itself is then the same each time, and on all ranks
   const company = new Company(world);
   const { collectives, isFirst } = company;
   company.checkConfig({ ...options, overrides });
