@@ -6,11 +6,16 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** The first Python on this machine that has both torch and torchvision, or undefined. */
-export function pythonWithTorch(): string | undefined {
-  return ['/usr/bin/python3', 'python3'].find((python) => {
+const BOTH = ['torch', 'torchvision'];
+
+/** The first Python on this machine that has these modules, or undefined. */
+export function pythonWithTorch(
+  modules: readonly string[] = BOTH,
+  among: readonly string[] = ['/usr/bin/python3', 'python3'],
+): string | undefined {
+  return among.find((python) => {
     try {
-      execFileSync(python, ['-c', 'import torch, torchvision'], { stdio: 'ignore' });
+      execFileSync(python, ['-c', `import ${modules.join(', ')}`], { stdio: 'ignore' });
       return true;
     } catch {
       return false;
@@ -24,8 +29,12 @@ export class Peer {
     private readonly lines: AsyncIterator<string>,
   ) {}
 
-  static async start(script: string, request: object, environment: NodeJS.ProcessEnv = {}): Promise<Peer> {
-    const python = pythonWithTorch();
+  static async start(
+    script: string,
+    request: object,
+    environment: NodeJS.ProcessEnv = {},
+    python = pythonWithTorch(),
+  ): Promise<Peer> {
     if (python === undefined)
       throw new Error(
         'the benchmarks compare with PyTorch: install it, on Debian with `apt-get install python3-torch python3-torchvision`',

@@ -1,61 +1,15 @@
 /** How long is one training step, beside the same step in plain PyTorch? Swin-T, both tasks, 2x224 + 8x96 crops. */
 
 import { cpus } from 'node:os';
-import { buildBackbone } from '../src/models/index.js';
-import { AdamW, paramGroups } from '../src/optim/index.js';
-import { DinoHead, HEAD_DEFAULTS, MultiCropNetwork, startTeacher, ViewRegionLoss } from '../src/ssl/index.js';
-import { type DType, manualSeed, randn, scope, setThreads } from '../src/torch/index.js';
-import { type StepState, trainStep } from '../src/train/step.js';
+import { type DType, setThreads } from '../src/torch/index.js';
 import { median, Peer, table } from './peer.js';
-
-const LOCAL = 8;
-
-function build(outDim: number): StepState {
-  manualSeed(0);
-  const network = (dropPathRate: number) => {
-    const backbone = buildBackbone({ arch: 'swin_tiny', dropPathRate });
-    const head = () =>
-      new DinoHead({
-        inDim: backbone.featureDim,
-        outDim,
-        useBn: false,
-        normLastLayer: true,
-        ...HEAD_DEFAULTS,
-      });
-    return new MultiCropNetwork(backbone, head(), head());
-  };
-  const student = network(0.1);
-  const teacher = network(0);
-  startTeacher(teacher, student);
-  const loss = new ViewRegionLoss({
-    outDim,
-    warmupTeacherTemp: 0.04,
-    teacherTemp: 0.04,
-    warmupTeacherTempEpochs: 0,
-    nepochs: 1,
-  });
-  return { student, teacher, loss, optimizer: new AdamW(paramGroups(student)) };
-}
+import { buildSwin, LOCAL, noiseCrops, timedStep } from './swin-step.js';
 
 /** A step of ours as a function that gives its seconds. */
 function ours(batch: number, outDim: number, precision: DType): () => number {
-  const state = build(outDim);
-  const crops = [randn([2 * batch, 3, 224, 224]).keep(), randn([LOCAL * batch, 3, 96, 96]).keep()];
-  const settings = {
-    epoch: 0,
-    lr: 1e-4,
-    weightDecay: 0.04,
-    momentum: 0.996,
-    clipGrad: 3,
-    freezeLastLayer: false,
-    precision,
-  };
-  return () => {
-    const start = process.hrtime.bigint();
-    const { taken } = scope(() => trainStep(state, [{ size: batch, crops }], 1, settings));
-    if (!taken) throw new Error('the loss is not finite');
-    return Number(process.hrtime.bigint() - start) / 1e9;
-  };
+  const state = buildSwin(outDim);
+  const crops = noiseCrops(batch);
+  return () => timedStep(state, crops, batch, precision);
 }
 
 interface Options {

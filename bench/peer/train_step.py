@@ -1,8 +1,10 @@
 """The peer of bench/train-step.ts: one EsViT training step written plainly in PyTorch.
 
 Swin, the DINO head twice (views and regions), the two losses in their textbook form (a log-softmax for every
-teacher/student pair), per-parameter clipping, AdamW, EMA teacher. Reads one JSON line on stdin, prints one
-JSON line {"seconds": [...], "rss": bytes, "loss": number} on stdout.
+teacher/student pair), per-parameter clipping, AdamW, EMA teacher. Reads one JSON line {"batch", "local", "outDim",
+"threads", "device"} on stdin. Then each line "step" takes a step and prints {"seconds", "rss", "peak", "loss"}, "batch N"
+and "precision fp32|bf16|fp16" change the next steps, and "forget" gives memory back and counts its peak anew. What does
+not fit prints {"error"}. TF32 is off.
 """
 
 import json
@@ -53,7 +55,7 @@ class WindowAttention(nn.Module):
 class Block(nn.Module):
     def __init__(self, dim, heads, size, shift, drop):
         super().__init__()
-        self.size, self.shift, self.drop = size, shift, drop
+        self.size, self.shift, self.drop, self.masks = size, shift, drop, {}
         self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
         self.attn = WindowAttention(dim, heads, size)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
@@ -61,6 +63,11 @@ class Block(nn.Module):
     def mask(self, h, w, device):
         if self.shift == 0:
             return None
+        if (h, w) not in self.masks:
+            self.masks[h, w] = self.new_mask(h, w, device)
+        return self.masks[h, w]
+
+    def new_mask(self, h, w, device):
         region = torch.zeros(1, h, w, 1, device=device)
         cuts = (slice(0, -self.size), slice(-self.size, -self.shift), slice(-self.shift, None))
         for i, rows in enumerate(cuts):
@@ -73,7 +80,7 @@ class Block(nn.Module):
         if self.drop == 0 or not self.training:
             return x
         keep = 1 - self.drop
-        return x * torch.bernoulli(torch.full((x.shape[0], 1, 1), keep)) / keep
+        return x * torch.bernoulli(torch.full((x.shape[0], 1, 1), keep, device=x.device)) / keep
 
     def forward(self, x, h, w):
         b, n, c = x.shape
@@ -187,46 +194,108 @@ def loss_of(student, teacher, centers, crops, temperature=0.04):
     return total / terms
 
 
+class Step:
+    def __init__(self, request):
+        self.device = request.get("device", "cpu")
+        self.local, out_dim = request["local"], request["outDim"]
+        self.student, self.teacher = Network(out_dim, 0.1).to(self.device), Network(out_dim, 0.0).to(self.device)
+        self.teacher.load_state_dict(self.student.state_dict())
+        for p in self.teacher.parameters():
+            p.requires_grad = False
+        named = [(n, p) for n, p in self.student.named_parameters() if p.requires_grad]
+        decayed = [p for n, p in named if p.ndim >= 2 and not n.endswith(".bias")]
+        others = [p for n, p in named if not (p.ndim >= 2 and not n.endswith(".bias"))]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=1e-4
+        )
+        self.centers = [torch.zeros(1, out_dim, device=self.device) for _ in range(2)]
+        self.scaler = None
+        self.dtype = None
+        self.batch(request["batch"])
+
+    def batch(self, size):
+        self.groups = None
+        noise = lambda views, side: torch.randn(views * size, 3, side, side, device=self.device)
+        self.groups = [noise(2, 224), noise(self.local, 96)]
+
+    def precision(self, name):
+        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+        self.scaler = torch.amp.GradScaler(self.device) if name == "fp16" else None
+
+    def forget(self):
+        self.optimizer.zero_grad()
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def clip(self):
+        for p in self.student.parameters():
+            if p.grad is None:
+                continue
+            scale = 3.0 / (p.grad.norm(2) + 1e-6)
+            if self.device != "cpu":  # asking whether it is below 1 would wait for the GPU
+                p.grad.mul_(scale.clamp(max=1.0))
+            elif scale < 1:
+                p.grad.mul_(scale)
+
+    def step(self):
+        start = time.perf_counter()
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+            with torch.no_grad():
+                target = self.teacher(self.groups[:1])
+            loss = loss_of(self.student(self.groups), target, self.centers, 2 + self.local)
+        value = loss.item()
+        if not math.isfinite(value):
+            sys.exit("the loss is not finite")
+        self.optimizer.zero_grad()
+        if self.scaler is None:
+            loss.backward()
+            self.clip()
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.unscale_(self.optimizer)
+            self.clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        with torch.no_grad():
+            for a, b in zip(self.student.parameters(), self.teacher.parameters()):
+                b.mul_(0.996).add_(a.detach(), alpha=0.004)
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = torch.cuda.max_memory_allocated() if self.device != "cpu" else rss
+        return {"seconds": seconds, "rss": rss, "peak": peak, "loss": value}
+
+
 def main():
     request = json.loads(sys.stdin.readline())
     torch.set_num_threads(request["threads"])
     torch.manual_seed(0)
-    batch, local, out_dim = request["batch"], request["local"], request["outDim"]
-    student, teacher = Network(out_dim, 0.1), Network(out_dim, 0.0)
-    teacher.load_state_dict(student.state_dict())
-    for p in teacher.parameters():
-        p.requires_grad = False
-    decayed = [p for n, p in student.named_parameters() if p.requires_grad and p.ndim >= 2 and not n.endswith(".bias")]
-    others = [p for n, p in student.named_parameters() if p.requires_grad and not (p.ndim >= 2 and not n.endswith(".bias"))]
-    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=1e-4)
-    centers = [torch.zeros(1, out_dim), torch.zeros(1, out_dim)]
-    groups = [torch.randn(2 * batch, 3, 224, 224), torch.randn(local * batch, 3, 96, 96)]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    work = Step(request)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        if line.strip() != "step":
-            break
-        start = time.perf_counter()
-        with torch.no_grad():
-            target = teacher(groups[:1])
-        loss = loss_of(student(groups), target, centers, 2 + local)
-        value = loss.item()
-        if not math.isfinite(value):
-            sys.exit("the loss is not finite")
-        optimizer.zero_grad()
-        loss.backward()
-        for p in student.parameters():
-            if p.grad is not None:
-                norm = p.grad.norm(2)
-                scale = 3.0 / (norm + 1e-6)
-                if scale < 1:
-                    p.grad.mul_(scale)
-        optimizer.step()
-        with torch.no_grad():
-            for a, b in zip(student.parameters(), teacher.parameters()):
-                b.mul_(0.996).add_(a.detach(), alpha=0.004)
-        seconds = time.perf_counter() - start
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "rss": rss, "loss": value}), flush=True)
+        word, *rest = line.split() or ["end"]
+        answer = {"ready": True}
+        try:
+            if word == "step":
+                answer = work.step()
+            elif word == "batch":
+                work.batch(int(rest[0]))
+            elif word == "precision":
+                work.precision(rest[0])
+            elif word == "forget":
+                work.forget()
+            else:
+                break
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            answer = {"error": "out of memory"}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
