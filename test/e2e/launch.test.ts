@@ -19,7 +19,7 @@ import {
   train,
 } from './runs.js';
 
-beforeAll(drawPictures);
+beforeAll(() => drawPictures());
 afterEach(killAll);
 afterAll(cleanUp);
 
