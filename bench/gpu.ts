@@ -303,7 +303,7 @@ const peer =
 console.log(`both sides are ready after ${(clock() - began).toFixed(0)} s`);
 const parts = batches.flatMap((batch) => precisions.map((precision) => ({ batch, precision })));
 const forPath = data === undefined ? 0 : Math.min(40, seconds / 3);
-const until = began + seconds - forPath;
+const until = clock() + seconds - forPath;
 for (const [i, { batch, precision }] of parts.entries()) {
   const left = until - clock();
   if (left <= 0) break;
