@@ -130,6 +130,7 @@ export function isDone(folder: RunFolder, config: Config): boolean {
   return Object.entries(config).every(
     ([name, value]) =>
       IDLE.has(name) ||
+      name === 'precision' || // may have been chosen by a measurement, which comes out otherwise on a busy machine
       (isOtherWorld && SHARES.has(name)) ||
       JSON.stringify(earlier[name]) === JSON.stringify(value),
   );

@@ -81,11 +81,12 @@ describe('a run', () => {
   });
 
   it('is done where it is finished with the same settings, whatever the machine and the number of processes', () => {
-    interrupted(config({ world_size: 2, batch_size_per_gpu: 8 }));
+    interrupted(config({ world_size: 2, batch_size_per_gpu: 8, precision: 'fp32' }));
     const same = config({ world_size: 2, batch_size_per_gpu: 8, num_workers: 5, output_dir: 'elsewhere' });
     expect(isDone(folder, same)).toBe(false);
     folder.finish({ steps: 7 });
     expect(isDone(folder, same)).toBe(true);
+    expect(isDone(folder, { ...same, precision: 'bf16' })).toBe(true);
     expect(isDone(folder, { ...same, world_size: 4, batch_size_per_gpu: 4 })).toBe(true);
     for (const other of [{ epochs: 5 }, { lr: 0.001 }, { out_dim: 32 }, { batch_size_per_gpu: 16 }])
       expect(isDone(folder, { ...same, ...other }), JSON.stringify(other)).toBe(false);
