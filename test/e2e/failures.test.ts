@@ -34,13 +34,15 @@ afterAll(() => {
 
 const launch = (...more: string[]) => ['launch', '--nproc_per_node', '2', ...more, '--'];
 
-/** The run ended with one message that names rank, host, step and this reason, and nobody is left. */
-async function failed(running: Running, rank: number, reason: string): Promise<void> {
+/** The run ended, each start of it with one message that names rank, host, step and a reason, and nobody is left. */
+async function failed(running: Running, rank: number, ...reasons: string[]): Promise<void> {
   expect(await running.end, running.output()).toBe(1);
-  expect(errors(running.output()), running.output()).toHaveLength(1);
-  expect(errors(running.output())[0]).toMatch(
-    new RegExp(`^error: rank ${rank} on ${hostname()} failed at step \\d+: ${reason}`),
-  );
+  const said = errors(running.output());
+  expect(said, running.output()).toHaveLength(reasons.length);
+  for (const [i, reason] of reasons.entries())
+    expect(said[i]).toMatch(
+      new RegExp(`^error: rank ${rank} on ${hostname()} failed at step \\d+: ${reason}`),
+    );
   await allGone();
 }
 
@@ -99,14 +101,19 @@ describe.skipIf(!hasCollectives() || !existsSync('/proc/self/environ'))('a run o
   );
 
   it(
-    'ends when the loader of one dies',
+    'ends when the loader of one dies, or cannot read any more',
     async () => {
-      const command = train('loader', '--epochs', '10', '--num_workers', '2');
+      const running = start(
+        [...launch('--max_restarts', '1'), ...train('loader', '--epochs', '10', '--num_workers', '2')],
+        { fault: 'loader dies, then its pictures' },
+      );
       await failed(
-        start([...launch(), ...command], { fault: 'loader dies' }),
+        running,
         1,
         'data worker \\d of 2 died: it ended with code 1',
+        '\\d+ pictures in a row cannot be read, the first is \\S+ \\(ENOENT: .*',
       );
+      expect(running.output()).toContain('Going on with the run');
       expect(savedIn('loader')).toBe(true);
     },
     PATIENCE,

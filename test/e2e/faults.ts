@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import threads, { type WorkerOptions } from 'node:worker_threads';
+import type { ProducerOptions } from '../../src/data/producer.js';
 import type { Optimizer } from '../../src/optim/index.js';
 
 /** Steps and batches that go well before. */
@@ -35,20 +36,28 @@ const faults: Record<string, (() => Promise<void> | void)[]> = {
     },
   ],
 
-  /** A thread that loads pictures dies. */
-  'loader dies': [
+  /** A thread that loads pictures dies; then the folder of the pictures is gone. */
+  'loader dies, then its pictures': [
     () => {
-      class MortalWorker extends threads.Worker {
+      threads.Worker = class extends threads.Worker {
         private orders = 0;
-        constructor(filename: string | URL, options?: WorkerOptions) {
-          super(filename, options);
-        }
         override postMessage(value: unknown): void {
           if (++this.orders === STEPS) void this.terminate();
           else super.postMessage(value);
         }
-      }
-      threads.Worker = MortalWorker as typeof threads.Worker;
+      };
+      syncBuiltinESMExports();
+    },
+    () => {
+      threads.Worker = class extends threads.Worker {
+        constructor(filename: string | URL, options: WorkerOptions) {
+          const { source } = options.workerData as ProducerOptions;
+          super(filename, {
+            ...options,
+            workerData: { ...options.workerData, source: { ...source, root: '/nowhere' } },
+          });
+        }
+      };
       syncBuiltinESMExports();
     },
   ],
