@@ -24,23 +24,20 @@ async function folder(perClass: number, unreadable: (index: number) => boolean):
 describe.skipIf(!hasCollectives())('k-NN of several ranks', () => {
   it('is that of one, also where a rank can read none of its pictures', async () => {
     const argument = {
-      // of three ranks the second has the batches 1 and 4
-      bank: await folder((5 * BATCH) / 4, (index) => Math.floor(index / BATCH) % 3 === 1),
+      // of two ranks the second has the batches 1 and 3
+      bank: await folder((5 * BATCH) / 4, (index) => Math.floor(index / BATCH) % 2 === 1),
       queries: await folder(10, (index) => index < 5 || index === 20 || index === 39),
     };
-    const [one, three] = await Promise.all([
+    const [one, two] = await Promise.all([
       onOne<TeacherKnn>('teacherKnn', argument),
-      onRanks<TeacherKnn>(3, 'teacherKnn', argument),
+      onRanks<TeacherKnn>(2, 'teacherKnn', argument),
     ]);
     expect(one.skipped).toBe(2 * BATCH);
     expect(one.indices).toEqual(
-      Array.from({ length: 5 * BATCH }, (_, i) => i).filter((i) => Math.floor(i / BATCH) % 3 !== 1),
+      Array.from({ length: 5 * BATCH }, (_, i) => i).filter((i) => Math.floor(i / BATCH) % 2 === 0),
     );
     expect(one.results.map(({ k }) => k)).toEqual([10, 20]);
-    for (const { top1 } of one.results) {
-      expect(top1).toBeGreaterThan(25); // of chance
-      expect(top1).toBeLessThan(100);
-    }
-    for (const rank of three) expect(rank).toEqual(one);
+    for (const { top1 } of one.results) expect(top1).toBeGreaterThan(25); // of chance
+    for (const rank of two) expect(rank).toEqual(one);
   }, 300_000);
 });
