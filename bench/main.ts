@@ -25,6 +25,7 @@ bench('A training step, batch 2', 'train-step.ts', '--batch', '2');
 bench('A training step, batch 4', 'train-step.ts', '--batch', '4');
 bench('Half precision, batch 2', 'train-step.ts', '--batch', '2', '--bf16');
 bench('Half precision, batch 4', 'train-step.ts', '--batch', '4', '--bf16');
+bench('Calling operators', 'dispatch.ts');
 if (data === undefined)
   console.log('\nThe data path: left out, since no --data FOLDER with photos was given.');
 else bench('The data path', 'data-path.ts', '--data', data);

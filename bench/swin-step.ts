@@ -9,10 +9,19 @@ import { type StepSettings, type StepState, trainStep } from '../src/train/step.
 /** Local crops of a picture. */
 export const LOCAL = 8;
 
-export function buildSwin(outDim: number, device = 'cpu'): StepState {
+/** A Swin-T that is narrower than its name says. */
+export interface Narrow {
+  dim: number;
+  heads: readonly number[];
+  /** of the heads' hidden layers */
+  hidden: number;
+}
+
+export function buildSwin(outDim: number, device = 'cpu', narrow?: Narrow): StepState {
   manualSeed(0);
+  const spec = narrow && { DIM_EMBED: narrow.dim, NUM_HEADS: [...narrow.heads] };
   const network = (dropPathRate: number) => {
-    const backbone = buildBackbone({ arch: 'swin_tiny', dropPathRate });
+    const backbone = buildBackbone({ arch: 'swin_tiny', dropPathRate, spec });
     const head = () =>
       new DinoHead({
         inDim: backbone.featureDim,
@@ -20,6 +29,7 @@ export function buildSwin(outDim: number, device = 'cpu'): StepState {
         useBn: false,
         normLastLayer: true,
         ...HEAD_DEFAULTS,
+        ...(narrow && { hiddenDim: narrow.hidden }),
       });
     return new MultiCropNetwork(backbone, head(), head());
   };
@@ -50,11 +60,8 @@ export function settingsOf(precision: DType): StepSettings {
 }
 
 /** Noise in place of the crops of `batch` pictures. */
-export function noiseCrops(batch: number, device = 'cpu'): Tensor[] {
-  return [
-    randn([2 * batch, 3, 224, 224], { device }).keep(),
-    randn([LOCAL * batch, 3, 96, 96], { device }).keep(),
-  ];
+export function noiseCrops(batch: number, device = 'cpu', sizes: readonly number[] = [224, 96]): Tensor[] {
+  return sizes.map((size, i) => randn([(i === 0 ? 2 : LOCAL) * batch, 3, size, size], { device }).keep());
 }
 
 const scaler = new GradScaler();

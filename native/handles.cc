@@ -48,10 +48,6 @@ void State::drainReleased(napi_env env) {
 
 double keep(Napi::Env env, at::Tensor tensor) {
   State& state = stateOf(env);
-  // Only the first handle of a storage counts its bytes; views cost nothing.
-  int64_t bytes = 0;
-  if (tensor.defined() && tensor.has_storage() && tensor.storage().use_count() == 1)
-    bytes = static_cast<int64_t>(tensor.storage().nbytes());
   uint32_t index;
   if (state.freeSlots.empty()) {
     index = static_cast<uint32_t>(state.slots.size());
@@ -61,10 +57,19 @@ double keep(Napi::Env env, at::Tensor tensor) {
     state.freeSlots.pop_back();
   }
   state.slots[index].tensor = std::move(tensor);
-  state.slots[index].bytes = bytes;
   state.live++;
-  if (bytes) report(env, state, bytes);
   return index + 1;
+}
+
+void charge(Napi::Env env, uint32_t handle) {
+  State& state = stateOf(env);
+  const at::Tensor& tensor = tensorAt(state, handle);
+  Slot& slot = state.slots[handle - 1];
+  if (slot.bytes || !tensor.has_storage()) return;
+  // A view costs nothing, unless it is the last that holds its memory.
+  if (tensor.storage().use_count() > 1 && tensor.is_view()) return;
+  slot.bytes = static_cast<int64_t>(tensor.storage().nbytes());
+  report(env, state, slot.bytes);
 }
 
 const at::Tensor& tensorAt(State& state, uint32_t handle) {

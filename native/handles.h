@@ -51,6 +51,8 @@ State& stateOf(Napi::Env env);
 
 // Takes a tensor into the table; the result is its handle (> 0).
 double keep(Napi::Env env, at::Tensor tensor);
+// Tells V8 of the bytes behind a handle until it is released; for tensors that only a garbage collection would free.
+void charge(Napi::Env env, uint32_t handle);
 const at::Tensor& tensorOf(Napi::Env env, Napi::Value value);  // a JS object with a `handle`
 const at::Tensor& tensorAt(State& state, uint32_t handle);
 void release(Napi::Env env, uint32_t handle);

@@ -117,6 +117,19 @@ Napi::Value releaseMany(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value chargeOne(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    charge(env, handleAt(info, 0));
+    return env.Undefined();
+  });
+}
+
+// chargedBytes() -> what V8 was told of memory that it does not see, of this addon and others.
+Napi::Value chargedBytes(const Napi::CallbackInfo& info) {
+  const int64_t told = Napi::MemoryManagement::AdjustExternalMemory(info.Env(), 0);
+  return Napi::Number::New(info.Env(), static_cast<double>(told + stateOf(info.Env()).unreported));
+}
+
 Napi::Value liveTensors(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(stateOf(info.Env()).live));
 }
@@ -147,6 +160,8 @@ void InitTensor(Napi::Env env, Napi::Object exports) {
   exports.Set("fromMemory", Napi::Function::New(env, fromMemory));
   exports.Set("copyOut", Napi::Function::New(env, copyOut));
   exports.Set("release", Napi::Function::New(env, releaseMany));
+  exports.Set("charge", Napi::Function::New(env, chargeOne));
+  exports.Set("chargedBytes", Napi::Function::New(env, chargedBytes));
   exports.Set("liveTensors", Napi::Function::New(env, liveTensors));
   exports.Set("setData", Napi::Function::New(env, setData));
   exports.Set("alias", Napi::Function::New(env, alias));

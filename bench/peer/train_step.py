@@ -2,7 +2,7 @@
 
 Swin, the DINO head twice (views and regions), the two losses in their textbook form (a log-softmax for every
 teacher/student pair), per-parameter clipping, AdamW, EMA teacher. Reads one JSON line {"batch", "local", "outDim",
-"threads", "device"} on stdin. Then each line "step" takes a step and prints {"seconds", "rss", "peak", "loss"}, "batch N"
+"threads", "device"} on stdin, for narrower networks and smaller crops "network" and "sizes" too. Then each line "step" takes a step and prints {"seconds", "rss", "peak", "loss"}, "batch N"
 and "precision fp32|bf16|fp16" change the next steps, and "forget" gives memory back and counts its peak anew. What does
 not fit prints {"error"}. TF32 is off.
 """
@@ -146,10 +146,10 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    def __init__(self, out_dim, drop):
+    def __init__(self, out_dim, drop, dim=96, heads=(3, 6, 12, 24), hidden=2048):
         super().__init__()
-        self.backbone = Swin(drop=drop)
-        self.head, self.head_dense = Head(768, out_dim), Head(768, out_dim)
+        self.backbone = Swin(dim, heads=heads, drop=drop)
+        self.head, self.head_dense = Head(8 * dim, out_dim, hidden), Head(8 * dim, out_dim, hidden)
 
     def forward(self, groups):
         pooled, regions, counts = [], [], []
@@ -198,7 +198,10 @@ class Step:
     def __init__(self, request):
         self.device = request.get("device", "cpu")
         self.local, out_dim = request["local"], request["outDim"]
-        self.student, self.teacher = Network(out_dim, 0.1).to(self.device), Network(out_dim, 0.0).to(self.device)
+        self.sizes = request.get("sizes", [224, 96])
+        shape = request.get("network", {})
+        self.student = Network(out_dim, 0.1, **shape).to(self.device)
+        self.teacher = Network(out_dim, 0.0, **shape).to(self.device)
         self.teacher.load_state_dict(self.student.state_dict())
         for p in self.teacher.parameters():
             p.requires_grad = False
@@ -216,7 +219,7 @@ class Step:
     def batch(self, size):
         self.groups = None
         noise = lambda views, side: torch.randn(views * size, 3, side, side, device=self.device)
-        self.groups = [noise(2, 224), noise(self.local, 96)]
+        self.groups = [noise(2, self.sizes[0]), noise(self.local, self.sizes[1])]
 
     def precision(self, name):
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

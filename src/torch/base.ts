@@ -71,11 +71,22 @@ export abstract class TensorBase {
   /** The name of the tensor in the addon; 0 once it is freed. */
   handle: Handle;
   private cachedMeta: { dtype: DType; device: Device; shape: readonly number[] } | undefined;
+  private isWatched = false;
 
   constructor(handle: Handle) {
     this.handle = handle;
-    forgotten.register(this, handle, this);
-    adopt(this);
+    if (!adopt(this)) this.outlive();
+  }
+
+  /**
+   * No scope will free this tensor, so from now on the garbage collector does it where nobody else did, and knows
+   * its size. What a scope holds is left out: collections that cannot free anything would hold up training.
+   */
+  outlive(): void {
+    if (this.isWatched) return;
+    this.isWatched = true;
+    forgotten.register(this, this.handle, this);
+    native.charge(this.handle);
   }
 
   protected abstract wrap(handle: Handle): Tensor;
@@ -189,6 +200,7 @@ export abstract class TensorBase {
   /** Takes the tensor out of its scope: it lives until `dispose`. */
   keep(): this {
     abandon(this);
+    this.outlive();
     return this;
   }
 
@@ -215,7 +227,8 @@ export abstract class TensorBase {
   }
 
   private forget(): void {
-    forgotten.unregister(this);
+    if (this.isWatched) forgotten.unregister(this);
+    this.isWatched = false;
     abandon(this);
     this.handle = 0;
     this.cachedMeta = undefined;

@@ -48,6 +48,10 @@ interface Native {
   fromMemory(memory: ArrayBufferView, shape: readonly number[], dtype: string): Handle;
   copyOut(handle: Handle, memory: ArrayBufferView): void;
   release(...handles: Handle[]): void;
+  /** Tells V8 of the tensor's bytes until it is released. */
+  charge(handle: Handle): void;
+  /** What V8 was told so, by other addons too. */
+  chargedBytes(): number;
   liveTensors(): number;
   setData(handle: Handle, other: Handle): void;
   alias(handle: Handle): Handle;

@@ -2,13 +2,16 @@
 
 interface Disposable {
   dispose(): void;
+  /** told when no scope will free it any more */
+  outlive(): void;
 }
 
 let current: Set<Disposable> | undefined;
 
-/** Puts a new tensor under the innermost open scope, if there is one. */
-export function adopt(tensor: Disposable): void {
+/** Puts a tensor under the innermost open scope; false where there is none. */
+export function adopt(tensor: Disposable): boolean {
   current?.add(tensor);
+  return current !== undefined;
 }
 
 /** Takes a tensor out of the innermost scope; outer scopes never knew it. */
@@ -39,7 +42,8 @@ export function scope<T>(body: () => T): T {
 function release(value: unknown, mine: Set<Disposable>, outer: Set<Disposable> | undefined): void {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return;
   if (mine.delete(value as Disposable)) {
-    outer?.add(value as Disposable);
+    if (outer === undefined) (value as Disposable).outlive();
+    else outer.add(value as Disposable);
     return;
   }
   if (Array.isArray(value) || value instanceof Set) {

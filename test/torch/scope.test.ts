@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { liveTensors, randn, scope, tensor } from '../../src/torch/index.js';
+import { native } from '../../src/torch/binding.js';
+import { empty, liveTensors, randn, scope, tensor } from '../../src/torch/index.js';
 
 describe('scope', () => {
   it('frees what is not returned', () => {
@@ -50,6 +51,22 @@ describe('scope', () => {
     kept.dispose();
     expect(() => scope(async () => 1)).toThrow(/async/);
     expect(liveTensors()).toBe(before);
+  });
+
+  it('tells the garbage collector only of tensors that no scope frees', () => {
+    const megabytes = () => native.chargedBytes() / 2 ** 20;
+    const before = megabytes();
+    const [escaped, kept] = scope(() => {
+      const inside = Array.from({ length: 4 }, () => empty([2 ** 24]));
+      expect(megabytes() - before).toBeLessThan(16);
+      const forLater = inside[1].keep();
+      expect(megabytes() - before).toBeGreaterThan(48);
+      return [inside[0], forLater];
+    });
+    const open = empty([2 ** 24]);
+    expect(megabytes() - before).toBeGreaterThan(3 * 64 - 16);
+    for (const x of [escaped, kept, open]) x.dispose();
+    expect(megabytes() - before).toBeLessThan(16);
   });
 
   it('works with using', () => {
