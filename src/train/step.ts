@@ -1,7 +1,7 @@
 /** One optimisation step, in the original's order. */
 
 import type { Collectives, GradientExchange } from '../dist/index.js';
-import { cancelLastLayerGradients, clipGradients, type GradScaler, type Optimizer } from '../optim/index.js';
+import { cancelLastLayerGradients, type GradScaler, type Optimizer, queueClipping } from '../optim/index.js';
 import { type CropMixing, type MultiCropNetwork, moveTeacher, type ViewLoss } from '../ssl/index.js';
 import { autocast, backward, type DType, noGrad, scope, type Tensor, tensor } from '../torch/index.js';
 
@@ -84,14 +84,17 @@ export function trainStep(
 
   const { ranks } = state;
   const started = performance.now();
-  let own = 0;
+  const losses: Tensor[] = [];
   let left = count;
   for (const batch of batches) {
     if (--left === 0) ranks?.exchange.arm(); // before that gradients add up, and nothing is sent
-    const value = scope(() => batchGradients(state, batch, 1 / count, settings, observe));
-    if (!Number.isFinite(value) && ranks === undefined) return notTaken(state, value);
-    own += value / count;
+    losses.push(scope(() => batchGradients(state, batch, 1 / count, settings, observe)));
   }
+  // A GPU works through what is queued; asked for a number, it has to finish first. So the loss is read when all that
+  // needs no answer is queued. Gradients that turn out to be of a loss that is not finite are dropped.
+  const early =
+    ranks === undefined && scaler === undefined ? queueClipping(student, settings.clipGrad) : undefined;
+  const own = losses.reduce((sum, loss) => sum + takeNumber(loss) / count, 0);
   const told = ranks && exchange(ranks, own, (performance.now() - started) / 1000);
   const total = told === undefined ? own : told.reduce((sum, { loss }) => sum + loss / told.length, 0);
   if (!Number.isFinite(total)) return { ...notTaken(state, total), ...(told && { ranks: told }) };
@@ -99,7 +102,7 @@ export function trainStep(
     scaler.update(false);
     return { ...notTaken(state, total), ...(told && { ranks: told }) };
   }
-  const gradientNorms = clipGradients(student, settings.clipGrad);
+  const gradientNorms = (early ?? queueClipping(student, settings.clipGrad))();
   if (settings.freezeLastLayer) cancelLastLayerGradients(student);
   optimizer.step();
   scaler?.update(true);
@@ -107,6 +110,11 @@ export function trainStep(
   state.loss.updateCenters();
   moveTeacher(teacher, student, settings.momentum);
   return { loss: total, gradientNorms, taken: true, ...(told && { ranks: told }) };
+}
+
+function takeNumber(scalar: Tensor): number {
+  using read = scalar;
+  return read.item();
 }
 
 /** Averages the gradients; what every rank says of its part of the step. */
@@ -133,14 +141,14 @@ function notTaken({ loss, optimizer }: StepState, value: number): StepResult {
   return { loss: value, gradientNorms: new Map(), taken: false };
 }
 
-/** Adds the gradients of one batch; the loss. */
+/** Adds the gradients of one batch; the loss, which a GPU may still be working on. */
 function batchGradients(
-  { student, teacher, loss, scaler, ranks }: StepState,
+  { student, teacher, loss, scaler }: StepState,
   batch: StepBatch,
   share: number,
   { epoch, precision }: StepSettings,
   observe?: StepObserver,
-): number {
+): Tensor {
   const mixed = <T>(body: () => T): T =>
     precision === 'float32' ? body() : autocast({ device: batch.crops[0].device, dtype: precision }, body);
   const target = noGrad(() =>
@@ -148,9 +156,6 @@ function batchGradients(
   );
   const output = mixed(() => student.forward(batch.crops, batch.size));
   const result = loss.forward(output, target, epoch, batch.mixing);
-  const value = result.loss.item();
-  // The others count on this rank's gradients, whatever they are; afterwards all know that the step is not taken.
-  if (!Number.isFinite(value) && ranks === undefined) return value;
   const scale = share * (scaler?.scale ?? 1);
   for (const [i, gradient] of result.gradients.entries()) {
     if (scale !== 1) gradient.mul_(scale);
@@ -159,5 +164,5 @@ function batchGradients(
   }
   backward(result.roots, result.gradients);
   observe?.({ student: output, teacher: target });
-  return value;
+  return result.loss;
 }
