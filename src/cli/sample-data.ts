@@ -43,50 +43,47 @@ export const sampleData = defineCommand({
     crowd: count(0, 99)
       .default(defaults.crowd)
       .describe('Up to so many more objects of the class in a picture'),
+    habitat: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(defaults.habitat)
+      .describe('Share of pictures whose ground has a pattern that goes with the class, in any colours'),
     pairs: count(1, 99_999)
       .optional()
       .describe('Draw so many pairs of views with the true map between them instead of a picture set'),
   }),
   async run(options, io) {
     const started = performance.now();
-    const {
-      classes,
-      per_class: perClass,
-      val_per_class: valPerClass,
-      size,
-      seed,
-      variation,
-      surroundings,
-      crowd,
-    } = options;
+    const { output, classes, per_class: perClass, val_per_class: valPerClass, pairs, ...drawing } = options;
+    const { size, seed, variation } = drawing;
     let bar: ReturnType<typeof io.progress> | undefined;
     const advance = (done: number, all: number) => {
       bar ??= io.progress(all, {
         label: 'drawing',
-        unit: options.pairs === undefined ? 'pictures' : 'pairs',
+        unit: pairs === undefined ? 'pictures' : 'pairs',
       });
       bar.update(done);
     };
     try {
-      if (options.pairs !== undefined) {
-        const { output, pairs } = options;
+      if (pairs !== undefined) {
         await makePairs(output, { pairs, size, seed, variation }, advance);
         io.out(`Drew ${pairs} pairs of views into ${output}; pairs.json holds the maps between them.`);
         return { output, pairs, size, seed, variation };
       }
       const result = await makeSampleData(
-        options.output,
-        { classes: parseClasses(classes), perClass, valPerClass, size, seed, variation, surroundings, crowd },
+        output,
+        { classes: parseClasses(classes), perClass, valPerClass, ...drawing },
         advance,
       );
       const seconds = (performance.now() - started) / 1000;
       const { train, val, trainPictures, valPictures, reused } = result;
       io.out(
         reused
-          ? `${options.output} already holds this set: ${trainPictures} training and ${valPictures} held-out pictures.`
+          ? `${output} already holds this set: ${trainPictures} training and ${valPictures} held-out pictures.`
           : `Drew ${trainPictures} training pictures into ${train} and ${valPictures} held-out ones into ${val} in ${seconds.toFixed(1)} s.`,
       );
-      return { ...result, size, seed, variation, surroundings, crowd, seconds };
+      return { ...result, ...drawing, seconds };
     } finally {
       bar?.stop();
     }

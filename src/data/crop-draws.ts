@@ -83,4 +83,6 @@ export function drawPhotometric(
   const [thin, wide] = photometric.blurRadius;
   draws.blurRadius[row] = random.chance(group.blur[view]) ? random.uniform(thin, wide) : 0;
   draws.solarize[row] = random.chance(group.solarize[view]) ? 1 : 0;
+  // Without inversions nothing is drawn for them: the crops stay what they were.
+  if (photometric.invert > 0 && random.chance(photometric.invert)) draws.solarize[row] = 2;
 }

@@ -31,6 +31,8 @@ export interface PhotometricPolicy {
   /** in turns */
   hue: Range;
   gray: number;
+  /** probability that all pixels are inverted, in place of solarisation */
+  invert: number;
   /** radius of the blur in pixels */
   blurRadius: Range;
 }
@@ -69,6 +71,7 @@ export const DINO_PHOTOMETRIC: PhotometricPolicy = {
   saturation: [0.8, 1.2],
   hue: [-0.1, 0.1],
   gray: 0.2,
+  invert: 0,
   blurRadius: [0.1, 2],
 };
 
@@ -96,6 +99,8 @@ export interface DinoPlanOptions {
   hue?: number;
   /** probability of a crop without colours, default 0.2 */
   gray?: number;
+  /** probability of an inverted crop, default 0 */
+  invert?: number;
 }
 
 /** Two global crops (blur 1.0 / 0.1, solarise 0 / 0.2) and local crops of one or more sizes (blur 0.5). */
@@ -118,8 +123,8 @@ export function dinoPlan(options: DinoPlanOptions = {}): CropPlan {
     groups.push({ size, views, scale: localScale, blur: each(0.5), solarize: each(0), role: 'local' });
   });
   const { blurRadius = DINO_PHOTOMETRIC.blurRadius, gray = DINO_PHOTOMETRIC.gray } = options;
-  const { hue = DINO_PHOTOMETRIC.hue[1] } = options;
-  const photometric = { ...DINO_PHOTOMETRIC, blurRadius, gray, hue: [-hue, hue] as const };
+  const { hue = DINO_PHOTOMETRIC.hue[1], invert = DINO_PHOTOMETRIC.invert } = options;
+  const photometric = { ...DINO_PHOTOMETRIC, blurRadius, gray, invert, hue: [-hue, hue] as const };
   const plan: CropPlan = { groups, ratio: [3 / 4, 4 / 3], flip: 0.5, photometric };
   checkPlan(plan);
   return plan;

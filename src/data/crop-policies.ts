@@ -35,6 +35,7 @@ const NO_COLOURS: PhotometricPolicy = {
   saturation: [1, 1],
   hue: [0, 0],
   gray: 0,
+  invert: 0,
   blurRadius: DINO_PHOTOMETRIC.blurRadius,
 };
 

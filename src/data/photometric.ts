@@ -22,9 +22,12 @@ export interface PhotometricDraws {
   gray: Uint8Array;
   /** [n] Gaussian radius (standard deviation) in pixels; 0 = no blur */
   blurRadius: Float32Array;
-  /** [n] 1 = invert the pixels of 128 and more */
+  /** [n] 1 = invert the pixels of 128 and more, 2 = invert all */
   solarize: Uint8Array;
 }
+
+/** From which value on a crop is inverted, by its draw: not at all, the light half, everything. */
+export const SOLARIZE_FROM = [undefined, 128, 0] as const;
 
 export const IMAGENET_MEAN: readonly number[] = [0.485, 0.456, 0.406];
 export const IMAGENET_STD: readonly number[] = [0.229, 0.224, 0.225];
@@ -112,10 +115,12 @@ export function applyPhotometric(pixels: Tensor, draws: PhotometricDraws): Tenso
         blurred.map((row) => draws.blurRadius[row]),
       ),
     );
-    apply(
-      rowsWhere((row) => draws.solarize[row] === 1),
-      (part) => solarize(part),
-    );
+    for (const [kind, threshold] of SOLARIZE_FROM.entries())
+      if (threshold !== undefined)
+        apply(
+          rowsWhere((row) => draws.solarize[row] === kind),
+          (part) => solarize(part, threshold),
+        );
     return x;
   });
 }

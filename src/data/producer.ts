@@ -18,7 +18,7 @@ import {
   writeColours,
   writeJob,
 } from './native-image.js';
-import type { PhotometricDraws } from './photometric.js';
+import { type PhotometricDraws, SOLARIZE_FROM } from './photometric.js';
 import { PixelCache, type SharedCache } from './pixel-cache.js';
 import { PURPOSE, RandomStream, REPEAT } from './random.js';
 import type { Place } from './retouch.js';
@@ -59,8 +59,6 @@ export interface Report {
   bad: BadImage[];
   decoded: number;
 }
-
-const SOLARIZE_THRESHOLD = 128;
 
 /** So many unreadable pictures in a row are no accident. */
 const REPLACEMENTS = 50;
@@ -210,6 +208,6 @@ export function changesOf(draws: PhotometricDraws, row: number): ColourChanges {
     hue: draws.hue[row],
     gray: draws.gray[row] === 1,
     blurRadius: draws.blurRadius[row] || Number.NaN,
-    solarize: draws.solarize[row] === 1 ? SOLARIZE_THRESHOLD : Number.NaN,
+    solarize: SOLARIZE_FROM[draws.solarize[row]] ?? Number.NaN,
   };
 }

@@ -78,7 +78,7 @@ export async function runDemo(options: DemoOptions, events: DemoEvents): Promise
   const pictures = join(output, 'pictures');
   await makeSampleData(
     pictures,
-    { perClass: options.perClass, valPerClass: options.valPerClass, size: PICTURE_SIZE, seed },
+    { perClass: options.perClass, valPerClass: options.valPerClass, size: PICTURE_SIZE, seed, habitat: 1 },
     (done, total) => events.onPictures?.(done, total),
   );
   const bank = await openImages(pictures);

@@ -76,6 +76,19 @@ export function startNarrow(network: Module, kind: typeof Linear | typeof Conv2d
     }
 }
 
+/**
+ * Draws all linear maps of `network` anew with a deviation of 1/sqrt(inputs), biases of 0: outputs are about as large as
+ * inputs at any width. A deviation of 0.02 does that at 2,500 inputs; maps of 32 inputs all but silence what is not linear.
+ */
+export function startByFanIn(network: Module): void {
+  for (const [, module] of network.modules())
+    if (module instanceof Linear) {
+      truncatedNormal(module.weight, 1 / Math.sqrt(module.weight.shape[1]));
+      const { bias } = module;
+      if (bias !== null) noGrad(() => bias.zero_());
+    }
+}
+
 /** A linear map without bias whose rows are g·v/|v| (Salimans and Kingma 2016). */
 export class WeightNormLinear extends Module {
   /** [outFeatures, 1] */

@@ -42,11 +42,16 @@ export class DinoHead extends Module {
 
   /** x: [rows, inDim] -> logits [rows, outDim] */
   forward(x: Tensor): Tensor {
+    return scope(() => this.lastLayer.forward(this.embed(x)));
+  }
+
+  /** x: [rows, inDim] -> [rows, bottleneckDim] of unit length: what the prototypes are compared with */
+  embed(x: Tensor): Tensor {
     return scope(() => {
       let y = x;
       for (const layer of this.mlp instanceof Linear ? [this.mlp] : this.mlp)
         y = layer === null ? y.gelu() : (layer as Linear | BatchNorm).forward(y);
-      return this.lastLayer.forward(unitLength(y));
+      return unitLength(y);
     });
   }
 }

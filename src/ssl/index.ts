@@ -1,5 +1,6 @@
 /** The two pre-training tasks: heads, multi-crop forward, losses, teacher. */
 
+export { Contrast } from './contrast.js';
 export { DinoHead, HEAD_DEFAULTS, type HeadOptions } from './head.js';
 export {
   type Diagnosis,

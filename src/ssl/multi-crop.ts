@@ -9,6 +9,8 @@ import type { DinoHead } from './head.js';
 export interface MultiCropOutput {
   /** [crops * B, K] logits of the views */
   cls: Tensor;
+  /** [crops * B, P] of unit length, from which the head makes its logits */
+  embedding?: Tensor;
   /** [crops * B, featureDim] what the backbone says of the views */
   pooled?: Tensor;
   /** What is there for matching regions, rows again crop by crop, picture by picture, then region by region. */
@@ -60,10 +62,17 @@ export class MultiCropNetwork extends Module {
         if (headDense !== null) tokens.push(features.tokens.reshape([-1, width]));
       }
       const views = joined(pooled);
-      const cls = this.head.forward(views);
-      if (headDense === null) return { cls, pooled: views, groups };
+      const embedding = this.head.embed(views);
+      const cls = this.head.lastLayer.forward(embedding);
+      if (headDense === null) return { cls, embedding, pooled: views, groups };
       const features = joined(tokens);
-      return { cls, pooled: views, dense: { region: headDense.forward(features), features }, groups };
+      return {
+        cls,
+        embedding,
+        pooled: views,
+        dense: { region: headDense.forward(features), features },
+        groups,
+      };
     });
   }
 }

@@ -212,22 +212,18 @@ export abstract class TensorBase {
 
   /** Gives up the handle to whoever wraps it anew; this object is empty afterwards. */
   take(): Handle {
-    const handle = this.surrender();
-    if (handle === 0) throw new Error('the tensor was already freed (by its scope, `using` or dispose())');
-    return handle;
-  }
-
-  /** As `take`, also where there is nothing left to give up: then it is 0. */
-  surrender(): Handle {
     const { handle } = this;
-    if (handle !== 0) this.forget();
+    if (handle === 0) throw new Error('the tensor was already freed (by its scope, `using` or dispose())');
+    this.forget();
     return handle;
   }
 
   /** Frees the handle; the memory goes when nothing else (a view, the autograd graph) needs it. */
   dispose(): void {
-    const handle = this.surrender();
-    if (handle !== 0) native.release(handle);
+    if (this.handle === 0) return;
+    const { handle } = this;
+    this.forget();
+    native.release(handle);
   }
 
   private forget(): void {

@@ -1,10 +1,7 @@
 /** Lifetimes: what a block makes and does not return is freed when it ends. */
 
-import { type Handle, native } from './binding.js';
-
 interface Disposable {
-  /** gives up the handle without freeing it; 0 where that was done before */
-  surrender(): Handle;
+  dispose(): void;
   /** told when no scope will free it any more */
   outlive(): void;
 }
@@ -38,16 +35,8 @@ export function scope<T>(body: () => T): T {
     return result;
   } finally {
     current = outer;
-    free(mine);
+    for (const tensor of mine) tensor.dispose();
   }
-}
-
-/** In one call: each way to the addon costs more than the freeing. */
-function free(tensors: ReadonlySet<Disposable>): void {
-  if (tensors.size === 0) return;
-  const handles: Handle[] = [];
-  for (const tensor of tensors) handles.push(tensor.surrender());
-  native.releaseAll(handles);
 }
 
 function release(value: unknown, mine: Set<Disposable>, outer: Set<Disposable> | undefined): void {

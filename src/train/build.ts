@@ -3,7 +3,7 @@
 import type { DeepReadonly } from '../config/index.js';
 import { alone, type Collectives } from '../dist/index.js';
 import { buildBackbone } from '../models/index.js';
-import { synchroniseBatchNorms } from '../nn/index.js';
+import { startByFanIn, synchroniseBatchNorms } from '../nn/index.js';
 import {
   AdamW,
   GradScaler,
@@ -14,6 +14,7 @@ import {
   Sgd,
 } from '../optim/index.js';
 import {
+  Contrast,
   DinoHead,
   HEAD_DEFAULTS,
   MultiCropNetwork,
@@ -48,6 +49,7 @@ export function buildState(config: Config, collectives: Collectives = alone): St
   setThreads(config.threads);
   manualSeed(config.seed);
   const student = buildNetwork(config, {});
+  if (config.weight_init === 'fan_in') startByFanIn(student);
   const teacher = buildNetwork(config, { dropPathRate: 0 });
   startTeacher(teacher, student);
   const options = {
@@ -65,6 +67,9 @@ export function buildState(config: Config, collectives: Collectives = alone): St
     student,
     teacher,
     loss,
+    ...(config.contrast_weight > 0 && {
+      contrast: new Contrast(config.contrast_weight, config.contrast_temp, collectives),
+    }),
     optimizer: OPTIMIZERS[config.optimizer](paramGroups(student)),
     ...(config.precision === 'fp16' && { scaler: new GradScaler() }),
   };

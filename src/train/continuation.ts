@@ -21,6 +21,7 @@ const FIXED = [
   'out_dim',
   'use_dense_prediction',
   'use_bn_in_head',
+  'contrast_weight',
   'head_hidden_dim',
   'head_bottleneck_dim',
   'norm_last_layer',

@@ -30,6 +30,7 @@ export function cropPlan(config: Config): CropPlan {
     blurRadius: config.blur_radius as [number, number],
     hue: config.hue_jitter,
     gray: config.gray_probability,
+    invert: config.invert_probability,
     autoAugment: config.aa,
     colorJitter: config.color_jitter,
     interpolation: config.train_interpolation,

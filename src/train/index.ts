@@ -17,13 +17,13 @@ export { evenly, type KnnSources } from './evaluate.js';
 export { type Experiment, experimentSchema, type LoadedExperiment, loadExperiment } from './experiment.js';
 export { isBf16Fast, measureFacts, shareFacts } from './facts.js';
 export {
-  ORIGINAL_DEFAULTS,
   type TrainOptionName,
   type TrainOptions,
   trainAliases,
   trainOptions,
 } from './options.js';
 export { samplerFor } from './order.js';
+export { ORIGINAL_DEFAULTS } from './original-defaults.js';
 export { Pace, type Straggler } from './pace.js';
 export { pretrain } from './pretrain.js';
 export type { PretrainEvents, PretrainResult, StepReport } from './pretrain-events.js';

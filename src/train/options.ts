@@ -1,69 +1,7 @@
 /** Every flag of `esvit train`: the original's under their names and defaults, and our own. */
 
 import { z } from 'zod';
-
-/** What the original's main script uses where a flag is not given. */
-export const ORIGINAL_DEFAULTS = {
-  arch: 'deit_small',
-  patch_size: 16,
-  out_dim: 65536,
-  norm_last_layer: true,
-  momentum_teacher: 0.996,
-  use_bn_in_head: false,
-  use_dense_prediction: false,
-  warmup_teacher_temp: 0.04,
-  teacher_temp: 0.04,
-  warmup_teacher_temp_epochs: 0,
-  use_fp16: true,
-  weight_decay: 0.04,
-  weight_decay_end: 0.4,
-  clip_grad: 3,
-  batch_size_per_gpu: 64,
-  epochs: 100,
-  freeze_last_layer: 1,
-  lr: 0.0005,
-  warmup_epochs: 10,
-  min_lr: 1e-6,
-  optimizer: 'adamw',
-  global_crops_scale: [0.4, 1],
-  local_crops_number: [8],
-  local_crops_scale: [0.05, 0.4],
-  local_crops_size: [96],
-  aug_opt: 'dino_aug',
-  color_jitter: 0.4,
-  aa: 'rand-m9-mstd0.5-inc1',
-  train_interpolation: 'bicubic',
-  reprob: 0.25,
-  remode: 'pixel',
-  recount: 1,
-  resplit: false,
-  use_mixup: false,
-  num_mixup_views: 10,
-  mixup: 0.8,
-  cutmix: 1,
-  mixup_prob: 1,
-  mixup_switch_prob: 0.5,
-  mixup_mode: 'batch',
-  smoothing: 0,
-  dataset: 'imagenet1k',
-  zip_mode: false,
-  tsv_mode: false,
-  sampler: 'distributed',
-  pretrained_weights_ckpt: '',
-  output_dir: '.',
-  saveckp_freq: 5,
-  seed: 0,
-  num_workers: 10,
-  dist_url: 'env://',
-  local_rank: 0,
-  // Not flags there, but fixed in its code.
-  global_crops_size: 224,
-  head_hidden_dim: 2048,
-  head_bottleneck_dim: 256,
-  blur_radius: [0.1, 2],
-  hue_jitter: 0.1,
-  gray_probability: 0.2,
-} as const;
+import { ORIGINAL_DEFAULTS } from './original-defaults.js';
 
 type OriginalName = keyof typeof ORIGINAL_DEFAULTS;
 
@@ -161,6 +99,11 @@ export const trainOptions = z.strictObject({
     bool(),
     "Keep the norm of the heads' last layer at 1: more stable, slightly less accurate",
   ),
+  weight_init: model.fixed(
+    'weight_init',
+    z.enum(['original', 'fan_in']),
+    "How linear maps start: with the original's deviation of 0.02, which suits widths of 96 and more, or with 1/sqrt(inputs)",
+  ),
   use_bn_in_head: model.fixed('use_bn_in_head', bool(), 'Batch normalisation in the projection heads'),
   head_hidden_dim: model.auto(
     'head_hidden_dim',
@@ -179,6 +122,12 @@ export const trainOptions = z.strictObject({
     fraction(),
     'Share of the teacher that stays at each step; rises to 1',
   ),
+  contrast_weight: teacher.fixed(
+    'contrast_weight',
+    z.number().min(0),
+    'Share of a third task beside the two of the paper: to tell pictures apart, as SimCLR does; helps small data at the start',
+  ),
+  contrast_temp: teacher.fixed('contrast_temp', positive(), 'Temperature of that task'),
   warmup_teacher_temp: teacher.auto('warmup_teacher_temp', positive(), 'Teacher temperature at the start'),
   teacher_temp: teacher.auto(
     'teacher_temp',
@@ -255,6 +204,11 @@ export const trainOptions = z.strictObject({
     'gray_probability',
     fraction(),
     'Share of crops that lose their colours',
+  ),
+  invert_probability: augmentation.fixed(
+    'invert_probability',
+    fraction(),
+    'Share of crops that are inverted, so that brightness does not tell which crops belong together',
   ),
   aug_opt: augmentation.fixed(
     'aug_opt',

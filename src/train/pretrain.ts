@@ -268,6 +268,7 @@ class Pretraining {
       iteration: at,
       epoch: settings.epoch,
       loss: result.loss,
+      ...(result.contrast !== undefined && { contrast: result.contrast }),
       lr: settings.lr,
       wd: settings.weightDecay,
       momentum: settings.momentum,

@@ -1,14 +1,22 @@
 /** One optimisation step, in the original's order. */
 
 import type { Collectives, GradientExchange } from '../dist/index.js';
-import { cancelLastLayerGradients, type GradScaler, type Optimizer, queueClipping } from '../optim/index.js';
-import { type CropMixing, type MultiCropNetwork, moveTeacher, type ViewLoss } from '../ssl/index.js';
+import { cancelLastLayerGradients, clipGradients, type GradScaler, type Optimizer } from '../optim/index.js';
+import {
+  type Contrast,
+  type CropMixing,
+  type MultiCropNetwork,
+  moveTeacher,
+  type ViewLoss,
+} from '../ssl/index.js';
 import { autocast, backward, type DType, noGrad, scope, type Tensor, tensor } from '../torch/index.js';
 
 export interface StepState {
   student: MultiCropNetwork;
   teacher: MultiCropNetwork;
   loss: ViewLoss;
+  /** only where pictures are told from each other as well */
+  contrast?: Contrast;
   optimizer: Optimizer;
   /** only for float16 */
   scaler?: GradScaler;
@@ -50,8 +58,10 @@ export interface StepBatch {
 }
 
 export interface StepResult {
-  /** mean over the batches of the step, and over the ranks */
+  /** of the paper: mean over the batches of the step, and over the ranks */
   loss: number;
+  /** the same of the contrast between pictures, without its weight */
+  contrast?: number;
   /** of each parameter before clipping, by name; empty where the step was not taken */
   gradientNorms: Map<string, number>;
   /** of each rank: its loss, seconds it computed, and what it told */
@@ -84,17 +94,16 @@ export function trainStep(
 
   const { ranks } = state;
   const started = performance.now();
-  const losses: Tensor[] = [];
+  let own = 0;
+  let contrast = 0;
   let left = count;
   for (const batch of batches) {
     if (--left === 0) ranks?.exchange.arm(); // before that gradients add up, and nothing is sent
-    losses.push(scope(() => batchGradients(state, batch, 1 / count, settings, observe)));
+    const value = scope(() => batchGradients(state, batch, 1 / count, settings, observe));
+    if (!Number.isFinite(value.loss) && ranks === undefined) return notTaken(state, value.loss);
+    own += value.loss / count;
+    contrast += value.contrast / count;
   }
-  // A GPU works through what is queued; asked for a number, it has to finish first. So the loss is read when all that
-  // needs no answer is queued. Gradients that turn out to be of a loss that is not finite are dropped.
-  const early =
-    ranks === undefined && scaler === undefined ? queueClipping(student, settings.clipGrad) : undefined;
-  const own = losses.reduce((sum, loss) => sum + takeNumber(loss) / count, 0);
   const told = ranks && exchange(ranks, own, (performance.now() - started) / 1000);
   const total = told === undefined ? own : told.reduce((sum, { loss }) => sum + loss / told.length, 0);
   if (!Number.isFinite(total)) return { ...notTaken(state, total), ...(told && { ranks: told }) };
@@ -102,19 +111,20 @@ export function trainStep(
     scaler.update(false);
     return { ...notTaken(state, total), ...(told && { ranks: told }) };
   }
-  const gradientNorms = (early ?? queueClipping(student, settings.clipGrad))();
+  const gradientNorms = clipGradients(student, settings.clipGrad);
   if (settings.freezeLastLayer) cancelLastLayerGradients(student);
   optimizer.step();
   scaler?.update(true);
   optimizer.zeroGrad();
   state.loss.updateCenters();
   moveTeacher(teacher, student, settings.momentum);
-  return { loss: total, gradientNorms, taken: true, ...(told && { ranks: told }) };
-}
-
-function takeNumber(scalar: Tensor): number {
-  using read = scalar;
-  return read.item();
+  return {
+    loss: total,
+    ...(state.contrast && { contrast }),
+    gradientNorms,
+    taken: true,
+    ...(told && { ranks: told }),
+  };
 }
 
 /** Averages the gradients; what every rank says of its part of the step. */
@@ -141,14 +151,14 @@ function notTaken({ loss, optimizer }: StepState, value: number): StepResult {
   return { loss: value, gradientNorms: new Map(), taken: false };
 }
 
-/** Adds the gradients of one batch; the loss, which a GPU may still be working on. */
+/** Adds the gradients of one batch; its losses, the first not finite where either is not. */
 function batchGradients(
-  { student, teacher, loss, scaler }: StepState,
+  { student, teacher, loss, contrast, scaler, ranks }: StepState,
   batch: StepBatch,
   share: number,
   { epoch, precision }: StepSettings,
   observe?: StepObserver,
-): Tensor {
+): { loss: number; contrast: number } {
   const mixed = <T>(body: () => T): T =>
     precision === 'float32' ? body() : autocast({ device: batch.crops[0].device, dtype: precision }, body);
   const target = noGrad(() =>
@@ -156,6 +166,15 @@ function batchGradients(
   );
   const output = mixed(() => student.forward(batch.crops, batch.size));
   const result = loss.forward(output, target, epoch, batch.mixing);
+  const between = contrast?.forward(output);
+  if (between !== undefined) {
+    result.roots.push(between.root);
+    result.gradients.push(between.gradient);
+  }
+  const value = { loss: result.loss.item(), contrast: between?.loss.item() ?? 0 };
+  if (!Number.isFinite(value.contrast)) value.loss = value.contrast;
+  // The others count on this rank's gradients, whatever they are; afterwards all know that the step is not taken.
+  if (!Number.isFinite(value.loss) && ranks === undefined) return value;
   const scale = share * (scaler?.scale ?? 1);
   for (const [i, gradient] of result.gradients.entries()) {
     if (scale !== 1) gradient.mul_(scale);
@@ -164,5 +183,5 @@ function batchGradients(
   }
   backward(result.roots, result.gradients);
   observe?.({ student: output, teacher: target });
-  return result.loss;
+  return value;
 }

@@ -24,6 +24,11 @@ export function refuseUnsupported(options: TrainOptions): void {
   const missing = MISSING.find(({ asked }) => asked(options));
   if (missing !== undefined)
     throw new UserError('usage', `${missing.flag(options)} is not supported yet. ${missing.instead}`);
+  if (options.use_mixup && options.contrast_weight > 0)
+    throw new UserError(
+      'usage',
+      '--contrast_weight tells pictures apart, and --use_mixup True mixes them; give one of the two.',
+    );
   const [low, high] = options.cutmix_minmax ?? [0, 1];
   if (!(low >= 0 && low <= high && high <= 1))
     throw new UserError(
@@ -41,7 +46,7 @@ const DEIT_FLAGS = [
   'recount',
   'resplit',
 ] as const;
-const COLOUR_FLAGS = ['blur_radius', 'hue_jitter', 'gray_probability'] as const;
+const COLOUR_FLAGS = ['blur_radius', 'hue_jitter', 'gray_probability', 'invert_probability'] as const;
 const MIXUP_FLAGS = [
   'num_mixup_views',
   'mixup',

@@ -168,6 +168,15 @@ describe('random boxes', () => {
       share((i) => !Number.isNaN(draws.hue[i]) && draws.order[i * 4] === 3),
       0.2,
     );
+    const inverting = dinoPlan({ invert: 0.4 });
+    const again = { ...draws, brightness: new Float32Array(n), solarize: new Uint8Array(n) };
+    for (let i = 0; i < n; i++)
+      drawPhotometric(random.key(1, 0, i, 17), inverting, inverting.groups[0], 1, again, i);
+    near(
+      share((i) => again.solarize[i] === 2),
+      0.4,
+    );
+    expect(again.brightness).toEqual(draws.brightness);
     const factors = draws.brightness.filter((value) => !Number.isNaN(value));
     expect(Math.min(...factors)).toBeGreaterThanOrEqual(0.6);
     expect(Math.max(...factors)).toBeLessThanOrEqual(1.4);

@@ -38,7 +38,7 @@ function anyDraws(random: RandomStream): PhotometricDraws {
   draws.hue[0] = maybe(-0.5, 0.5);
   draws.gray[0] = random.chance(0.2) ? 1 : 0;
   draws.blurRadius[0] = random.chance(0.6) ? random.uniform(0.05, 6) : 0;
-  draws.solarize[0] = random.chance(0.3) ? 1 : 0;
+  draws.solarize[0] = random.chance(0.3) ? 1 + random.integer(2) : 0;
   return draws;
 }
 

@@ -10,6 +10,7 @@ import {
   LayerNorm,
   Linear,
   Mlp,
+  startByFanIn,
   truncatedNormal,
   WeightNormLinear,
 } from '../../src/nn/index.js';
@@ -75,6 +76,19 @@ describe('Conv2d', () => {
     const y = layer.forward(cat([ones([1, 1, 4, 4]), zeros([1, 1, 4, 4])], 1));
     expect(y.shape).toEqual([1, 2, 2, 2]);
     expect(numbers(y)).toEqual([4, 6, 6, 9, 0, 0, 0, 0]);
+  });
+});
+
+describe('startByFanIn', () => {
+  it('gives outputs about the size of the inputs at any width, and no biases', () => {
+    for (const width of [24, 96, 768]) {
+      manualSeed(width);
+      const layer = new Linear(width, width);
+      startByFanIn(layer);
+      const y = layer.forward(randn([64, width]));
+      expect(Math.abs(y.square().meanAll().sqrt().item() - 1)).toBeLessThan(0.1);
+      expect(layer.bias?.abs().max().item()).toBe(0);
+    }
   });
 });
 

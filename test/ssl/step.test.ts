@@ -1,7 +1,9 @@
 /** Optimisation steps: what moves and what must not, also where numbers are not finite. */
 
 import { describe, expect, it } from 'vitest';
+import { alone } from '../../src/dist/index.js';
 import { GradScaler } from '../../src/optim/index.js';
+import { Contrast } from '../../src/ssl/index.js';
 import { liveTensors, scope, type Tensor } from '../../src/torch/index.js';
 import { type StepBatch, type StepResult, type StepState, trainStep } from '../../src/train/index.js';
 import { type MicroOptions, microBatch, microState } from './micro.js';
@@ -44,6 +46,36 @@ function broken(seed: number): StepBatch {
 }
 
 const hasGradients = ({ student }: StepState) => student.parameters().some(({ grad }) => grad !== null);
+
+describe('a step that also tells pictures apart', () => {
+  const contrasted = () => ({ ...microState(), contrast: new Contrast(1, 0.2, alone) });
+
+  it('reports the loss of the paper and the contrast each by itself, and moves the backbone by both', () => {
+    const [plain, more] = [microState(), contrasted()];
+    const first = step(plain, [microBatch(1)]);
+    const second = step(more, [microBatch(1)]);
+    expect(first.contrast).toBeUndefined();
+    expect(second.loss).toBe(first.loss);
+    // two pictures with two views each: one right answer of three, nearly nothing known at the start
+    expect(Math.abs((second.contrast as number) - Math.log(3))).toBeLessThan(3);
+    const name = 'layers.0.blocks.0.mlp.fc1.weight';
+    expect(second.gradientNorms.get(name)).not.toBe(first.gradientNorms.get(name));
+  });
+
+  it('learns to tell them apart', () => {
+    const state = contrasted();
+    const values = Array.from({ length: 30 }, () => step(state, [microBatch(1, 4)]).contrast as number);
+    expect(values[29]).toBeLessThan(0.8 * values[0]);
+  });
+
+  it('is not taken where the contrast is not finite', () => {
+    const state = { ...contrasted(), contrast: new Contrast(1, Number.NaN, alone) };
+    const before = everything(state);
+    const { taken, loss } = step(state, [microBatch(1)]);
+    expect([taken, Number.isFinite(loss)]).toEqual([false, false]);
+    expect(changed(before, everything(state))).toEqual([]);
+  });
+});
 
 describe('a step', () => {
   it('moves student, teacher and centres, and leaves no gradients', () => {

@@ -5,7 +5,8 @@ import { parseArguments } from '../../src/cli/arguments.js';
 import { type Command, defineCommand } from '../../src/cli/command.js';
 import { UserError } from '../../src/errors.js';
 import { loadExperiment } from '../../src/train/experiment.js';
-import { ORIGINAL_DEFAULTS, type TrainOptions, trainAliases, trainOptions } from '../../src/train/options.js';
+import { type TrainOptions, trainAliases, trainOptions } from '../../src/train/options.js';
+import { ORIGINAL_DEFAULTS } from '../../src/train/original-defaults.js';
 import { readRequest, type TrainFacts } from '../../src/train/request.js';
 import { resolveTrainConfig } from '../../src/train/resolve.js';
 
@@ -231,6 +232,7 @@ describe('impossible settings', () => {
     ['--data_path d --aug-opt deit_aug --aa rand-m9-x1', "--aa 'rand-m9-x1': expected sections"],
     ['--data_path d --aug-opt deit_aug --aa v1', 'expected rand, augmix, v0'],
     ['--data_path d --use_mixup --cutmix_minmax 0.8 0.2', '0 <= low <= high <= 1'],
+    ['--data_path d --use_mixup --contrast_weight 1', 'tells pictures apart'],
     ['--data_path d --sampler chunks', '--sampler'],
     ['--data_path d --dist_url tcp://x', 'not supported yet'],
   ])('%s', (line, message) => {

@@ -9,6 +9,8 @@ export type Colour = string;
 /** A background shade, marks that stand out a little from it, and an object that stands out clearly. */
 export interface Palette {
   ground: readonly [Colour, Colour, Colour];
+  /** Lightness of the ground, 0..1. */
+  lightness: number;
   object: Readonly<Record<Role, Colour>>;
   outline: Colour;
 }
@@ -74,6 +76,7 @@ export function drawPalette(rng: Random): Palette {
   const light = main > 0.75 ? main + 0.16 : rng.between(Math.max(0.82, main + 0.2), 0.99);
   return {
     ground: [near(), near(), near()],
+    lightness: ground,
     object: {
       main: any(main),
       second: any(second),

@@ -71,10 +71,11 @@ function surfacePaint(part: Part, scene: Companion, colour: Colour): string {
   return scene.fill === 'gradient' && part.role === 'main' ? 'url(#surface)' : colour;
 }
 
-function markSvg({ d, colour, line, opacity = 1 }: Mark): string {
+function markSvg({ d, colour, line, opacity = 1, map }: Mark): string {
   const paint =
     line === undefined ? `fill="${colour}"` : `fill="none" stroke="${colour}" stroke-width="${round(line)}"`;
-  return `<path d="${d}" ${paint}${opacity < 1 ? ` opacity="${round(opacity)}"` : ''}/>`;
+  const place = map === undefined ? '' : ` transform="${matrix(map)}"`;
+  return `<path d="${d}"${place} ${paint}${opacity < 1 ? ` opacity="${round(opacity)}"` : ''}/>`;
 }
 
 function gradient(id: string, from: Colour, to: Colour, degrees: number): string {

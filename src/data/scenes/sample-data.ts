@@ -25,6 +25,8 @@ export interface SampleDataOptions {
   surroundings: number;
   /** Up to so many more objects of the class beside the first. */
   crowd: number;
+  /** Share of pictures whose ground has a pattern that goes with the class, in any colours. */
+  habitat: number;
 }
 
 export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
@@ -36,6 +38,7 @@ export const SAMPLE_DATA_DEFAULTS: SampleDataOptions = {
   variation: 1,
   surroundings: 0.3,
   crowd: 0,
+  habitat: 0,
 };
 
 export interface SampleDataResult {
@@ -63,7 +66,7 @@ export async function makeSampleData(
 ): Promise<SampleDataResult> {
   const settled = { ...SAMPLE_DATA_DEFAULTS, ...options };
   const classes = checkOptions(settled);
-  const { perClass, valPerClass, size, seed, variation, surroundings, crowd } = settled;
+  const { perClass, valPerClass, size, seed, variation, surroundings, crowd, habitat } = settled;
   const result = {
     train: join(folder, 'train'),
     val: join(folder, 'val'),
@@ -71,7 +74,7 @@ export async function makeSampleData(
     trainPictures: classes.length * perClass,
     valPictures: classes.length * valPerClass,
   };
-  const wanted = { classes, perClass, valPerClass, size, seed, variation, surroundings, crowd };
+  const wanted = { classes, perClass, valPerClass, size, seed, variation, surroundings, crowd, habitat };
   if (heldIn(folder, wanted)) return { ...result, reused: true };
 
   const jobs = plan(classes, { train: perClass, val: valPerClass });
@@ -92,7 +95,7 @@ export async function makeSampleData(
     while (next < jobs.length) {
       const { split, name, index } = jobs[next++];
       const key = `${seed}/${split}/${name}/${index}`;
-      const picture = await renderScene(describeScene(name, key, variation, surroundings, crowd), {
+      const picture = await renderScene(describeScene(name, key, variation, surroundings, crowd, habitat), {
         size,
         view: plainView(key, variation),
       });

@@ -2,6 +2,7 @@
 
 import { type Affine, compose, rotation, scaling, shear, translation } from './affine.js';
 import { drawPalette, oklch, type Palette } from './colours.js';
+import { drawHabitat } from './habitats.js';
 import { OBJECTS, type ObjectClass } from './objects.js';
 import type { Part } from './part.js';
 import { random } from './random.js';
@@ -36,7 +37,8 @@ export type Companion = Pick<Scene, 'palette' | 'pose' | 'parts' | 'fill' | 'out
  * `variation` in 0..1 widens pose and clutter: 0 shows every object upright, centred and alone.
  * `surroundings` in 0..1 is the share of scenes with a patterned ground, and scales clutter once more.
  * With a `crowd`, up to so many more objects of the class stand beside the first, all of them smaller.
- * Everything but the objects' parts is drawn independently of the class.
+ * `habitat` is the share of scenes whose ground has a pattern that goes with the class, in any colours.
+ * Everything but the objects' parts and that pattern is drawn independently of the class.
  */
 export function describeScene(
   objectClass: ObjectClass,
@@ -44,6 +46,7 @@ export function describeScene(
   variation = 1,
   surroundings = 1,
   crowd = 0,
+  habitat = 0,
 ): Scene {
   const rng = random('scene', seed);
   const palette = drawPalette(rng.fork('palette'));
@@ -51,7 +54,12 @@ export function describeScene(
   const { fill, outline } = drawStyle(style);
   const around = rng.fork('surroundings');
   const pattern = drawBackground(around, palette.ground[1], palette.ground[2]);
-  const background = rng.fork('pattern').chance(surroundings) ? pattern : [];
+  const home = rng.fork('habitat');
+  const background = home.chance(habitat)
+    ? drawHabitat(home, objectClass, palette.lightness)
+    : rng.fork('pattern').chance(surroundings)
+      ? pattern
+      : [];
   const busy = variation * surroundings;
   const clutter = drawClutter(around, Math.round(around.between(0, 9) * busy), [5, 16], () =>
     oklch(around.between(0.2, 0.95), around.between(0, 0.18), around.between(0, 360)),

@@ -1,5 +1,6 @@
 /** What stands around an object: backgrounds behind it, clutter beside it, and things that hide a bit of it. */
 
+import type { Affine } from './affine.js';
 import type { Colour } from './colours.js';
 import type { Random } from './random.js';
 import {
@@ -21,6 +22,8 @@ export interface Mark {
   colour: Colour;
   line?: number;
   opacity?: number;
+  /** Units of `d` -> scene units. */
+  map?: Affine;
 }
 
 /** Backgrounds reach this far beyond the frame, so that other views of a scene find no edge. */
