@@ -1,7 +1,7 @@
 /** One optimisation step, in the original's order. */
 
 import type { Collectives, GradientExchange } from '../dist/index.js';
-import { cancelLastLayerGradients, clipGradients, type GradScaler, type Optimizer } from '../optim/index.js';
+import { cancelLastLayerGradients, type GradScaler, type Optimizer, queueClipping } from '../optim/index.js';
 import {
   type Contrast,
   type CropMixing,
@@ -94,15 +94,24 @@ export function trainStep(
 
   const { ranks } = state;
   const started = performance.now();
-  let own = 0;
-  let contrast = 0;
+  const losses: { loss: Tensor; contrast?: Tensor }[] = [];
   let left = count;
   for (const batch of batches) {
     if (--left === 0) ranks?.exchange.arm(); // before that gradients add up, and nothing is sent
-    const value = scope(() => batchGradients(state, batch, 1 / count, settings, observe));
-    if (!Number.isFinite(value.loss) && ranks === undefined) return notTaken(state, value.loss);
-    own += value.loss / count;
-    contrast += value.contrast / count;
+    losses.push(scope(() => batchGradients(state, batch, 1 / count, settings, observe)));
+  }
+  // A GPU works through what is queued; asked for a number, it has to finish first. So the loss is read when all that
+  // needs no answer is queued. Gradients that turn out to be of a loss that is not finite are dropped.
+  const early =
+    ranks === undefined && scaler === undefined ? queueClipping(student, settings.clipGrad) : undefined;
+  let own = 0;
+  let contrast = 0;
+  for (const batch of losses) {
+    const between = batch.contrast === undefined ? 0 : takeNumber(batch.contrast);
+    const loss = takeNumber(batch.loss);
+    // The step is not taken where either is not finite.
+    own += (Number.isFinite(between) ? loss : between) / count;
+    contrast += between / count;
   }
   const told = ranks && exchange(ranks, own, (performance.now() - started) / 1000);
   const total = told === undefined ? own : told.reduce((sum, { loss }) => sum + loss / told.length, 0);
@@ -111,7 +120,7 @@ export function trainStep(
     scaler.update(false);
     return { ...notTaken(state, total), ...(told && { ranks: told }) };
   }
-  const gradientNorms = clipGradients(student, settings.clipGrad);
+  const gradientNorms = (early ?? queueClipping(student, settings.clipGrad))();
   if (settings.freezeLastLayer) cancelLastLayerGradients(student);
   optimizer.step();
   scaler?.update(true);
@@ -125,6 +134,11 @@ export function trainStep(
     taken: true,
     ...(told && { ranks: told }),
   };
+}
+
+function takeNumber(scalar: Tensor): number {
+  using read = scalar;
+  return read.item();
 }
 
 /** Averages the gradients; what every rank says of its part of the step. */
@@ -151,14 +165,14 @@ function notTaken({ loss, optimizer }: StepState, value: number): StepResult {
   return { loss: value, gradientNorms: new Map(), taken: false };
 }
 
-/** Adds the gradients of one batch; its losses, the first not finite where either is not. */
+/** Adds the gradients of one batch; its losses, which a GPU may still be working on. */
 function batchGradients(
-  { student, teacher, loss, contrast, scaler, ranks }: StepState,
+  { student, teacher, loss, contrast, scaler }: StepState,
   batch: StepBatch,
   share: number,
   { epoch, precision }: StepSettings,
   observe?: StepObserver,
-): { loss: number; contrast: number } {
+): { loss: Tensor; contrast?: Tensor } {
   const mixed = <T>(body: () => T): T =>
     precision === 'float32' ? body() : autocast({ device: batch.crops[0].device, dtype: precision }, body);
   const target = noGrad(() =>
@@ -171,10 +185,6 @@ function batchGradients(
     result.roots.push(between.root);
     result.gradients.push(between.gradient);
   }
-  const value = { loss: result.loss.item(), contrast: between?.loss.item() ?? 0 };
-  if (!Number.isFinite(value.contrast)) value.loss = value.contrast;
-  // The others count on this rank's gradients, whatever they are; afterwards all know that the step is not taken.
-  if (!Number.isFinite(value.loss) && ranks === undefined) return value;
   const scale = share * (scaler?.scale ?? 1);
   for (const [i, gradient] of result.gradients.entries()) {
     if (scale !== 1) gradient.mul_(scale);
@@ -183,5 +193,5 @@ function batchGradients(
   }
   backward(result.roots, result.gradients);
   observe?.({ student: output, teacher: target });
-  return value;
+  return { loss: result.loss, ...(between && { contrast: between.loss }) };
 }

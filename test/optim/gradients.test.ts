@@ -4,7 +4,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BatchNorm, LayerNorm, Linear, Module, Parameter, WeightNormLinear } from '../../src/nn/index.js';
 import { cancelLastLayerGradients, clipGradients, GradScaler, paramGroups } from '../../src/optim/index.js';
-import { liveTensors, manualSeed, randn, scope, type Tensor, tensor, zeros } from '../../src/torch/index.js';
+import { scaleFromHost, scaleOnDevice } from '../../src/optim/param-groups.js';
+import {
+  foreachNorm,
+  liveTensors,
+  manualSeed,
+  randn,
+  scope,
+  stack,
+  type Tensor,
+  tensor,
+  zeros,
+} from '../../src/torch/index.js';
 
 class Head extends Module {
   readonly mlp = new Linear(2, 2);
@@ -116,6 +127,33 @@ describe('clipGradients', () => {
         },
       ),
       { numRuns: 20, seed: 3 },
+    );
+  });
+
+  it('gives the same bits whether the scales are found by the host or on the device', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1000 }),
+        fc.double({ min: 0.01, max: 20, noNaN: true }),
+        (seed, limit) => {
+          manualSeed(seed);
+          scope(() => {
+            const ends = [
+              [Number.NaN, 1],
+              [Infinity, 2],
+              [0, 0],
+              [1e-30, 0],
+            ].map((values) => tensor(values));
+            const drawn = [1, 7, 64, 300, 3000].map((size) => randn([size]).mul_(2 ** (size % 5)));
+            const [one, other] = [0, 1].map(() => [...ends, ...drawn].map((x) => x.clone()));
+            const norms = stack(foreachNorm(one, 2));
+            scaleFromHost(one, norms, limit);
+            scaleOnDevice(other, norms, limit);
+            for (const [i, x] of one.entries()) expect(other[i].toArray()).toEqual(x.toArray());
+          });
+        },
+      ),
+      { numRuns: 50, seed: 5 },
     );
   });
 
