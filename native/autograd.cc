@@ -2,6 +2,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <atomic>
+
 #include "handles.h"
 
 namespace esvit {
@@ -19,11 +21,31 @@ std::vector<at::Tensor> tensorsOf(State& state, const Napi::Value& handles) {
   return tensors;
 }
 
+// Backward works in a thread of its own for each GPU. Where the first thing that happens there is a matrix product,
+// cuBLAS finds no CUDA context and libtorch warns of it; a tiny operation before it makes the context current. The
+// threads belong to the process, so this is done once for each GPU.
+void prepareDeviceThreads(const std::vector<at::Tensor>& roots) {
+  static std::atomic<uint64_t> prepared{0};
+  uint64_t found = 0;
+  for (const at::Tensor& root : roots) {
+    if (!root.defined() || !root.is_cuda() || !root.requires_grad()) continue;
+    const uint64_t bit = uint64_t{1} << (root.get_device() % 64);
+    if (prepared.load() & bit) continue;
+    found |= bit;
+    root.register_hook([](const at::Tensor& gradient) {
+      if (gradient.defined()) at::zeros({1}, gradient.options());
+    });
+  }
+  prepared.fetch_or(found);
+}
+
 // backward(handles, gradientHandles (0: a scalar's own 1), retainGraph)
 Napi::Value backward(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
     State& state = stateOf(env);
-    torch::autograd::backward(tensorsOf(state, info[0]), tensorsOf(state, info[1]),
+    const std::vector<at::Tensor> roots = tensorsOf(state, info[0]);
+    prepareDeviceThreads(roots);
+    torch::autograd::backward(roots, tensorsOf(state, info[1]),
                               info[2].As<Napi::Boolean>().Value(), false);
     return env.Undefined();
   });
