@@ -1,6 +1,7 @@
 // Any operator by name: JavaScript values -> IValue stack by the operator's own schema -> boxed call -> back.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/jit_type.h>
+#include <c10/util/SmallVector.h>
 
 #include <cmath>
 #include <limits>
@@ -16,20 +17,30 @@ using c10::TypeKind;
 
 constexpr double kMaxSafe = 9007199254740991.0;  // 2^53 - 1
 
-int64_t toInt(const Napi::Value& value, const std::string& what) {
+// Which argument a complaint is about; the text is only put together where there is one.
+struct Where {
+  const std::string& argument;
+  operator std::string() const { return "argument '" + argument + "'"; }
+};
+
+std::runtime_error wrong(const Where& where, const std::string& what) {
+  return std::runtime_error(std::string(where) + ": " + what);
+}
+
+int64_t toInt(const Napi::Value& value, const Where& what) {
   if (value.IsBigInt()) {
     bool lossless = false;
     const int64_t number = value.As<Napi::BigInt>().Int64Value(&lossless);
-    if (!lossless) throw std::runtime_error(what + ": the bigint does not fit 64 bits");
+    if (!lossless) throw wrong(what, "the bigint does not fit 64 bits");
     return number;
   }
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
-  if (!value.IsNumber()) throw std::runtime_error(what + ": expected an integer");
+  if (!value.IsNumber()) throw wrong(what, "expected an integer");
   const double number = value.As<Napi::Number>().DoubleValue();
   if (std::trunc(number) != number || std::abs(number) > kMaxSafe) {
     std::ostringstream text;
-    text << what << ": expected an exact integer, received " << number;
-    throw std::runtime_error(text.str());
+    text << "expected an exact integer, received " << number;
+    throw wrong(what, text.str());
   }
   return static_cast<int64_t>(number);
 }
@@ -44,18 +55,19 @@ int64_t enumOf(const std::string& name) {
   return static_cast<int64_t>(dtypeOf(name));
 }
 
-at::Scalar toScalar(const Napi::Value& value, const std::string& what) {
+at::Scalar toScalar(const Napi::Value& value, const Where& what) {
   if (value.IsBoolean()) return at::Scalar(value.As<Napi::Boolean>().Value());
   if (value.IsBigInt()) return at::Scalar(toInt(value, what));
-  if (!value.IsNumber()) throw std::runtime_error(what + ": expected a number");
+  if (!value.IsNumber()) throw wrong(what, "expected a number");
   const double number = value.As<Napi::Number>().DoubleValue();
   // A whole number is an integer scalar, as a literal would be in Python: int tensors keep their dtype.
   if (std::trunc(number) == number && std::abs(number) <= kMaxSafe) return at::Scalar(static_cast<int64_t>(number));
   return at::Scalar(number);
 }
 
-at::Tensor toTensor(Napi::Env env, const Napi::Value& value, const std::string& what) {
-  if (value.IsNumber() || value.IsBoolean() || value.IsBigInt()) {
+at::Tensor toTensor(Napi::Env env, const Napi::Value& value, const Where& what) {
+  const napi_valuetype kind = value.Type();
+  if (kind == napi_number || kind == napi_boolean || kind == napi_bigint) {
     at::Tensor wrapped = c10::scalar_to_tensor(toScalar(value, what));
     wrapped.unsafeGetTensorImpl()->set_wrapped_number(true);
     return wrapped;
@@ -63,12 +75,12 @@ at::Tensor toTensor(Napi::Env env, const Napi::Value& value, const std::string& 
   try {
     return tensorOf(env, value);
   } catch (const std::runtime_error& error) {
-    throw std::runtime_error(what + ": " + error.what());
+    throw wrong(what, error.what());
   }
 }
 
 IValue toIValue(Napi::Env env, const Napi::Value& value, const c10::TypePtr& type, int fixedSize,
-                const std::string& what) {
+                const Where& what) {
   const bool absent = value.IsNull() || value.IsUndefined();
   switch (type->kind()) {
     case TypeKind::OptionalType:
@@ -84,34 +96,36 @@ IValue toIValue(Napi::Env env, const Napi::Value& value, const c10::TypePtr& typ
       if (value.IsString()) return IValue(enumOf(value.As<Napi::String>().Utf8Value()));
       return IValue(toInt(value, what));
     case TypeKind::FloatType:
-      if (!value.IsNumber()) throw std::runtime_error(what + ": expected a number");
+      if (!value.IsNumber()) throw wrong(what, "expected a number");
       return IValue(value.As<Napi::Number>().DoubleValue());
     case TypeKind::BoolType:
-      if (!value.IsBoolean()) throw std::runtime_error(what + ": expected true or false");
+      if (!value.IsBoolean()) throw wrong(what, "expected true or false");
       return IValue(value.As<Napi::Boolean>().Value());
     case TypeKind::StringType:
-      if (!value.IsString()) throw std::runtime_error(what + ": expected a string");
+      if (!value.IsString()) throw wrong(what, "expected a string");
       return IValue(value.As<Napi::String>().Utf8Value());
     case TypeKind::DeviceObjType:
-      if (!value.IsString()) throw std::runtime_error(what + ": expected a device such as 'cpu' or 'cuda:0'");
+      if (!value.IsString()) throw wrong(what, "expected a device such as 'cpu' or 'cuda:0'");
       return IValue(c10::Device(value.As<Napi::String>().Utf8Value()));
     case TypeKind::GeneratorType: {
       State& state = stateOf(env);
       const uint32_t index = value.As<Napi::Object>().Get("generator").As<Napi::Number>().Uint32Value();
-      if (index >= state.generators.size()) throw std::runtime_error(what + ": unknown generator");
+      if (index >= state.generators.size()) throw wrong(what, "unknown generator");
       return IValue(state.generators[index]);
     }
     case TypeKind::ListType: {
       const c10::TypePtr element = type->castRaw<c10::ListType>()->getElementType();
-      std::vector<Napi::Value> values;
+      // Small lists, such as shapes, are read without memory of their own.
+      c10::SmallVector<Napi::Value, 8> values;
       if (value.IsArray()) {
         const auto array = value.As<Napi::Array>();
-        values.reserve(array.Length());
-        for (uint32_t i = 0; i < array.Length(); i++) values.push_back(array.Get(i));
+        const uint32_t length = array.Length();
+        values.reserve(length);
+        for (uint32_t i = 0; i < length; i++) values.push_back(array.Get(i));
       } else if (fixedSize > 0) {  // int[2] takes one number for all places
-        values.assign(fixedSize, value);
+        values.assign(static_cast<size_t>(fixedSize), value);
       } else {
-        throw std::runtime_error(what + ": expected an array");
+        throw wrong(what, "expected an array");
       }
       switch (element->kind()) {
         case TypeKind::TensorType: {
@@ -145,7 +159,7 @@ IValue toIValue(Napi::Env env, const Napi::Value& value, const c10::TypePtr& typ
       }
     }
     default:
-      throw std::runtime_error(what + ": arguments of type " + type->str() + " are not supported");
+      throw wrong(what, "arguments of type " + type->str() + " are not supported");
   }
 }
 
@@ -225,7 +239,7 @@ Napi::Value call(const Napi::CallbackInfo& info, bool wantsResult) {
           throw std::runtime_error("argument '" + argument.name() + "' is missing");
       }
       const int fixedSize = argument.N() ? static_cast<int>(*argument.N()) : 0;
-      stack.push_back(toIValue(env, value, argument.type(), fixedSize, "argument '" + argument.name() + "'"));
+      stack.push_back(toIValue(env, value, argument.type(), fixedSize, Where{argument.name()}));
     }
     op.handle.callBoxed(&stack);
     if (!wantsResult || stack.empty()) return env.Undefined();

@@ -108,9 +108,20 @@ Napi::Value copyOut(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value releaseMany(const Napi::CallbackInfo& info) {
+Napi::Value releaseOne(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
-    for (size_t i = 0; i < info.Length(); i++) release(env, handleAt(info, i));
+    release(env, handleAt(info, 0));
+    State& state = stateOf(env);
+    if (!state.released.empty()) state.drainReleased(env);
+    return env.Undefined();
+  });
+}
+
+Napi::Value releaseAll(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    const auto handles = info[0].As<Napi::Array>();
+    const uint32_t length = handles.Length();
+    for (uint32_t i = 0; i < length; i++) release(env, handles.Get(i).As<Napi::Number>().Uint32Value());
     State& state = stateOf(env);
     if (!state.released.empty()) state.drainReleased(env);
     return env.Undefined();
@@ -159,7 +170,8 @@ void InitTensor(Napi::Env env, Napi::Object exports) {
   exports.Set("storage", Napi::Function::New(env, storage));
   exports.Set("fromMemory", Napi::Function::New(env, fromMemory));
   exports.Set("copyOut", Napi::Function::New(env, copyOut));
-  exports.Set("release", Napi::Function::New(env, releaseMany));
+  exports.Set("release", Napi::Function::New(env, releaseOne));
+  exports.Set("releaseAll", Napi::Function::New(env, releaseAll));
   exports.Set("charge", Napi::Function::New(env, chargeOne));
   exports.Set("chargedBytes", Napi::Function::New(env, chargedBytes));
   exports.Set("liveTensors", Napi::Function::New(env, liveTensors));

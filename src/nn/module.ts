@@ -21,9 +21,16 @@ export class Buffer extends Tensor {
   }
 }
 
+const officialNames = new Map<string, string>();
+
 /** camelCase property -> official snake_case name. */
 export function officialName(property: string): string {
-  return property.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  let name = officialNames.get(property);
+  if (name === undefined) {
+    name = property.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    officialNames.set(property, name);
+  }
+  return name;
 }
 
 export interface LoadReport {

@@ -212,18 +212,22 @@ export abstract class TensorBase {
 
   /** Gives up the handle to whoever wraps it anew; this object is empty afterwards. */
   take(): Handle {
-    const { handle } = this;
+    const handle = this.surrender();
     if (handle === 0) throw new Error('the tensor was already freed (by its scope, `using` or dispose())');
-    this.forget();
+    return handle;
+  }
+
+  /** As `take`, also where there is nothing left to give up: then it is 0. */
+  surrender(): Handle {
+    const { handle } = this;
+    if (handle !== 0) this.forget();
     return handle;
   }
 
   /** Frees the handle; the memory goes when nothing else (a view, the autograd graph) needs it. */
   dispose(): void {
-    if (this.handle === 0) return;
-    const { handle } = this;
-    this.forget();
-    native.release(handle);
+    const handle = this.surrender();
+    if (handle !== 0) native.release(handle);
   }
 
   private forget(): void {

@@ -47,7 +47,9 @@ interface Native {
   storage(handle: Handle): [bigint, number, number];
   fromMemory(memory: ArrayBufferView, shape: readonly number[], dtype: string): Handle;
   copyOut(handle: Handle, memory: ArrayBufferView): void;
-  release(...handles: Handle[]): void;
+  release(handle: Handle): void;
+  /** Zeros are passed over. */
+  releaseAll(handles: readonly Handle[]): void;
   /** Tells V8 of the tensor's bytes until it is released. */
   charge(handle: Handle): void;
   /** What V8 was told so, by other addons too. */
