@@ -286,7 +286,12 @@ Napi::Value reduceScatter(const Napi::CallbackInfo& info) {
 
 Napi::Value barrier(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
-    return started(env, groupAt(number(info[0]))->backend->barrier(), {});
+    const auto group = groupAt(number(info[0]));
+    c10d::BarrierOptions options;
+    // Else NCCL guesses the GPU from the rank.
+    if (!group->isGloo)
+      options.device_ids = {c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getDevice().index()};
+    return started(env, group->backend->barrier(options), {});
   });
 }
 

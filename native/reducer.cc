@@ -257,7 +257,7 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   std::vector<size_t> bucketOf_, slotOf_;
   std::vector<Bucket> buckets_;
   std::vector<at::Tensor> wire_;
-  std::vector<std::shared_ptr<torch::autograd::Node>> accumulators_;
+  std::vector<decltype(torch::autograd::impl::grad_accumulator(std::declval<at::Tensor&>()))> accumulators_;
   std::vector<bool> isReady_;
   bool armed_ = false;
   size_t next_ = 0, done_ = 0;

@@ -274,17 +274,31 @@ function oneDnnVersion(info: TorchDescription): string {
   return /MKL-DNN (v[\d.]+)/.exec(info.config)?.[1] ?? 'yes';
 }
 
-function collectivesFinding(info: TorchDescription): Finding {
-  const { gloo, nccl } = info;
-  const names = [...(gloo ? ['gloo'] : []), ...(nccl ? ['nccl'] : [])];
+export function collectivesFinding(info: Pick<TorchDescription, 'gloo' | 'nccl' | 'cudaDevices'>): Finding {
+  const { gloo, nccl, cudaDevices } = info;
+  const name = 'collectives';
+  const facts = { gloo, nccl };
+  const see = 'runs of several processes, see esvit launch';
+  const noNccl = 'no nccl: .cache/build.log names the header that is missing';
+  if (gloo && (nccl || cudaDevices === 0))
+    return { name, status: 'ok', text: `gloo${nccl ? ', nccl' : ''}: ${see}`, facts };
+  if (gloo) return { name, status: 'note', text: `gloo: ${see}; ${noNccl}`, facts };
+  if (nccl)
+    return {
+      name,
+      status: 'ok',
+      text: `nccl: ${see}, with a GPU each; no gloo: this libtorch came without its headers`,
+      facts,
+    };
   return {
-    name: 'collectives',
-    status: names.length > 0 ? 'ok' : 'note',
-    text:
-      names.length > 0
-        ? `${names.join(', ')}: runs of several processes, see esvit launch`
-        : 'none, so a run is one process; libgloo-dev and `npm run setup` bring them (Debian, Ubuntu)',
-    facts: { gloo, nccl },
+    name,
+    status: 'note',
+    text: `none, so a run is one process; ${
+      cudaDevices > 0
+        ? `no gloo: this libtorch came without its headers; ${noNccl}`
+        : 'libgloo-dev and `npm run setup` bring them (Debian, Ubuntu)'
+    }`,
+    facts,
   };
 }
 

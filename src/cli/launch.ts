@@ -63,7 +63,7 @@ export const launch = defineCommand({
     const nodeRank = options.node_rank ?? nodeRankOf(process.env, nnodes);
     const place = meetingPlace(options, nodeRank, process.env);
     const nprocPerNode = options.nproc_per_node ?? Math.max(1, torchInfo().cudaDevices);
-    if (nnodes * nprocPerNode > 1 && !hasCollectives())
+    if (nnodes * nprocPerNode > 1 && !hasCollectives('cuda'))
       throw new UserError(
         'environment',
         'this libtorch has no collectives, so a run is one process; see esvit doctor.',

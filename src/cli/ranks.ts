@@ -47,14 +47,14 @@ export async function amongRanks<T>(
   const { hasCollectives, readPlacement, World } = await import('../dist/index.js');
   const placement = readPlacement(process.env);
   if (placement === undefined) return body(io, undefined);
-  if (!hasCollectives())
-    throw new UserError(
-      'environment',
-      `the environment (${placement.source}) asks for ${placement.worldSize} processes, but this libtorch has no collectives; see esvit doctor.`,
-    );
-  const own = placement.rank === 0 ? io : quietIo(io, placement, options.logDir);
   const { torchInfo } = await import('../torch/index.js');
   const device = options.device !== 'cpu' && torchInfo().cudaDevices > 0 ? 'cuda' : 'cpu';
+  if (!hasCollectives(device))
+    throw new UserError(
+      'environment',
+      `the environment (${placement.source}) asks for ${placement.worldSize} processes, but this libtorch has no collectives for ${device === 'cuda' ? 'GPUs' : 'CPUs'}; see esvit doctor.`,
+    );
+  const own = placement.rank === 0 ? io : quietIo(io, placement, options.logDir);
   const world = await World.join(placement, { timeoutSeconds: options.timeoutSeconds, device });
   const { worldSize, hosts, backend } = world;
   own.log(

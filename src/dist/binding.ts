@@ -2,7 +2,8 @@
 
 import { createRequire } from 'node:module';
 import { UserError } from '../errors.js';
-import { addonPath, type Handle } from '../torch/index.js';
+import { addonPath, type Handle, torchInfo } from '../torch/index.js';
+import { NO_COLLECTIVES } from './backend.js';
 
 /** Numbers that name a store, a group, a running collective, a reducer in the addon. */
 export type StoreId = number;
@@ -74,17 +75,13 @@ export interface NativeCollectives {
 
 const found = (createRequire(import.meta.url)(addonPath) as { collectives?: NativeCollectives }).collectives;
 
-/** Whether this libtorch, as the addon was built with it, can let processes talk to each other. */
-export function hasCollectives(): boolean {
-  return found !== undefined;
+/** Whether this libtorch, as the addon was built with it, can let processes with such a device talk to each other. */
+export function hasCollectives(device: 'cpu' | 'cuda' = 'cpu'): boolean {
+  const { gloo, nccl } = torchInfo();
+  return found !== undefined && (gloo || (device === 'cuda' && nccl));
 }
 
 export function collectives(): NativeCollectives {
-  if (found === undefined)
-    throw new UserError(
-      'environment',
-      'this libtorch came without the headers of its collectives, so a run is one process. Debian, Ubuntu: install ' +
-        'libgloo-dev and run `npm run setup` again.',
-    );
+  if (found === undefined) throw new UserError('environment', NO_COLLECTIVES);
   return found;
 }

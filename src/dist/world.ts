@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, UserError } from '../errors.js';
 import { torchInfo } from '../torch/index.js';
 import { ownAddress } from './address.js';
+import { backendFor } from './backend.js';
 import { type BackendName, collectives } from './binding.js';
 import { type Collectives, ProcessGroup } from './collectives.js';
 import type { Placement } from './environment.js';
@@ -46,6 +47,7 @@ export class World {
   /** Meets the other ranks. Throws `UserError('environment')` naming who did not come. */
   static async join(placement: Placement, options: JoinOptions): Promise<World> {
     const { rank, worldSize, launcher, restart } = placement;
+    const backend = backendFor(options.device, torchInfo(), placement);
     const native = collectives();
     if (launcher !== undefined) native.dieWithParent(launcher);
     // Destructors of groups wait for peers that may be gone; nothing of this process needs them.
@@ -60,7 +62,6 @@ export class World {
     const hosts = await meet(store, prefix, worldSize, timeoutMs);
     const isOneMachine = placement.localWorldSize === worldSize;
     const address = await ownAddress(placement.masterAddr, isOneMachine);
-    const backend = options.device === 'cuda' && torchInfo().nccl ? 'nccl' : 'gloo';
     if (options.device === 'cuda') native.useCuda(placement.localRank % Math.max(1, torchInfo().cudaDevices));
     const open = async (name: string) =>
       new ProcessGroup(

@@ -4,6 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import {
   bfloat16Finding,
   blasFinding,
+  collectivesFinding,
   deviceFinding,
   doctor,
   type Finding,
@@ -111,6 +112,17 @@ describe('a finding', () => {
       text: `${info.version} in /opt/torch/lib; set-up has not recorded a choice.`,
     });
     expect(libtorchFinding(undefined, undefined).status).toBe('broken');
+  });
+
+  it('is which collectives are there, and why others are not', () => {
+    const text = (gloo: boolean, nccl: boolean, cudaDevices: number) =>
+      collectivesFinding({ gloo, nccl, cudaDevices }).text;
+    expect(text(true, false, 0)).toBe('gloo: runs of several processes, see esvit launch');
+    expect(text(true, true, 8)).toMatch(/^gloo, nccl: runs/);
+    expect(text(true, false, 8)).toMatch(/^gloo: .*; no nccl: /);
+    expect(text(false, true, 8)).toMatch(/^nccl: .* with a GPU each; no gloo: /);
+    expect(text(false, false, 8)).toMatch(/^none, .*; no gloo: .*; no nccl: /);
+    expect(text(false, false, 0)).toMatch(/^none, .* libgloo-dev/);
   });
 
   it('is little memory, also by a limit', () => {
