@@ -36,6 +36,22 @@ describe('a scene', () => {
     }
   });
 
+  it('may have a ground with the pattern of its class, in other colours and places each time', () => {
+    const grounds = OBJECT_CLASSES.map((name) => {
+      const [plain, first, second] = [
+        describeScene(name, 1, 1, 0.5),
+        describeScene(name, 1, 1, 0.5, 0, 1),
+        describeScene(name, 2, 1, 0.5, 0, 1),
+      ];
+      expect({ ...first, background: plain.background }).toEqual(plain);
+      const [[one], [other]] = [first.background, second.background];
+      expect(one.d).toBe(other.d);
+      expect([one.colour, one.map]).not.toEqual([other.colour, other.map]);
+      return one.d;
+    });
+    expect(new Set(grounds).size).toBe(OBJECT_CLASSES.length);
+  });
+
   it('stays inside its object space, so that poses place it where they mean to', () => {
     for (const name of OBJECT_CLASSES)
       for (let seed = 0; seed < 20; seed++)
