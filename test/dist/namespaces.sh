@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two "machines" made of network namespaces with a cable between them: does a run go across it, survive a bad line,
-# end when the cable is cut, and go on afterwards? Needs root and, for the bad line, the kernel's netem:
+# end when the cable is cut, and go on afterwards? Needs root and, for the bad line, the kernel's netem or its tunnels:
 #
 #     test/dist/namespaces.sh
 #
@@ -77,8 +77,29 @@ if ip netns exec "$first" tc qdisc add dev veth-a root netem delay 25ms loss 1% 
   both 0 || show slow
   ip netns exec "$first" tc qdisc del dev veth-a root
   ip netns exec "$second" tc qdisc del dev veth-b root
+elif [ -c /dev/net/tun ] && command -v python3 >/dev/null; then
+  # Without netem: a tunnel in place of the cable, and a process that delays and drops its packets.
+  for end in "$first veth-a" "$second veth-b"; do
+    read -r space device <<<"$end"
+    ip -n "$space" addr flush dev "$device"
+  done
+  env "$marker" python3 "$root/test/dist/bad-line.py" "$first" 10.77.0.1 "$second" 10.77.0.2 25 0.01 >"$work/line.txt" 2>&1 &
+  line=$!
+  for _ in $(seq 50); do
+    grep -q 'is up' "$work/line.txt" && break
+    sleep 0.2
+  done
+  ip netns exec "$first" ping -c 3 10.77.0.2 2>/dev/null | tail -n 1
+  launch slow 2
+  both 0; check 'a run survives 50 ms there and back and 1% loss (a tunnel in place of netem)' $?
+  both 0 || show slow
+  kill -TERM "$line"
+  wait "$line"
+  cat "$work/line.txt"
+  ip -n "$first" addr add 10.77.0.1/24 dev veth-a
+  ip -n "$second" addr add 10.77.0.2/24 dev veth-b
 else
-  echo 'skipped a run over a bad line: this kernel has no netem'
+  echo 'skipped a run over a bad line: neither netem nor tunnels are to be had'
 fi
 
 cut_cable() {
