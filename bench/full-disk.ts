@@ -1,38 +1,18 @@
 /** Does a run survive a disk that fills up? A small tmpfs is filled again and again, with kills while it is full. */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeSampleData } from '../src/data/scenes/index.js';
+import { fillDisk, mountDisk, unmountDisk } from '../test/e2e/tmpfs.js';
 import { ending, finalState, start } from './storm.js';
 
 const rounds = Number(process.argv[2] ?? 12);
 
-function mount(...argv: string[]): void {
-  const { status, stderr } = spawnSync(argv[0], argv.slice(1), { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${argv.join(' ')}: ${stderr.trim()} (a tmpfs needs root)`);
-}
-
-/** Writes until nothing more fits. */
-function fill(path: string): void {
-  const descriptor = openSync(path, 'w');
-  try {
-    for (let size = 1 << 16; size >= 1; size >>= 1)
-      try {
-        for (;;) writeSync(descriptor, Buffer.alloc(size));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-      }
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'esvit-full-'));
 const disk = join(folder, 'disk');
-mkdirSync(disk);
-mount('mount', '-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', disk);
+if (!mountDisk(disk, 32 << 20)) throw new Error(`a tmpfs cannot be mounted at ${disk}; that needs root`);
 try {
   const pictures = join(folder, 'pictures');
   await makeSampleData(pictures, { perClass: 8, valPerClass: 1, size: 40, seed: 1 });
@@ -52,7 +32,7 @@ try {
       if (isFull || spawnSync('test', ['-e', join(output, 'checkpoint_prev1.pth')]).status !== 0) return;
       isFull = true;
       tally.filled++;
-      fill(ballast);
+      fillDisk(ballast);
     }, 20);
     const end = await ending(child, (stderr) => {
       if (isWarned || !stderr.includes('No checkpoint')) return;
@@ -83,6 +63,6 @@ try {
   );
   if (tally.different > 0) process.exitCode = 1;
 } finally {
-  mount('umount', disk);
+  unmountDisk(disk);
   rmSync(folder, { recursive: true, force: true });
 }

@@ -1,17 +1,15 @@
 /** `esvit embed`: features of a set of pictures with their names, as a file. */
 
 import { statSync } from 'node:fs';
-import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { ImageSource } from '../data/index.js';
-import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { EmbeddingParts } from '../eval/index.js';
 import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { type LoadedNetwork, networkOptions } from './network.js';
-import { amongRanks, rankOptions, threadsOf } from './ranks.js';
+import { ASKED_ELSEWHERE, evaluateAmongRanks, rankOptions } from './ranks.js';
 
 const options = z.strictObject({
   data_path: z.string().describe('Pictures: a folder, a zip, or another layout that training reads'),
@@ -26,9 +24,6 @@ const options = z.strictObject({
 });
 
 type Options = z.output<typeof options>;
-
-/** The exit code after a signal to another rank. */
-const ASKED = 128 + constants.signals.SIGTERM;
 
 export const embed = defineCommand({
   name: 'embed',
@@ -45,9 +40,8 @@ export const embed = defineCommand({
   async run(options, io, { overrides }) {
     const { embeddingFormat } = await import('../eval/index.js');
     embeddingFormat(options.output); // before anything that takes long
-    const { dist_timeout: timeoutSeconds, device } = options;
-    return amongRanks(io, { timeoutSeconds, device, logDir: 'runs/logs' }, (io, world) =>
-      describe(options, io, overrides, world),
+    return evaluateAmongRanks(io, options, overrides, (io, company) =>
+      describe(options, io, overrides, company),
     );
   },
 });
@@ -56,18 +50,14 @@ async function describe(
   options: Options,
   io: Io,
   overrides: readonly string[],
-  world: World | undefined,
+  company: Company,
 ): Promise<object> {
   const { EmbeddingParts, writeEmbedding, writeFacts } = await import('../eval/index.js');
   const { layoutAsked, openImages } = await import('../data/index.js');
-  const { manualSeed, setThreads } = await import('../torch/index.js');
-  const { Company } = await import('../train/index.js');
+  const { manualSeed } = await import('../torch/index.js');
   const { loadNetwork } = await import('./network.js');
   const { output, split } = options;
-  setThreads(threadsOf(options.threads, world));
   manualSeed(0); // a network without weights is the same one each time
-  const company = new Company(world);
-  company.checkConfig({ ...options, overrides });
   const layout = { layout: layoutAsked(options), note: (line: string) => io.log(line) };
   const source = await openImages(options.data_path, { ...layout, split });
   try {
@@ -170,7 +160,7 @@ async function fill(
         Array.from(indices, (index, i) => ({ index, name: source.key(index), label: labels[i] })),
       );
       if (isAskedToStop) {
-        if (!interrupted) io.fail(ASKED); // another rank was
+        if (!interrupted) io.fail(ASKED_ELSEWHERE); // another rank was
         return undefined;
       }
     }

@@ -4,14 +4,13 @@ import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ImageSource } from '../data/index.js';
-import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { FeaturePair, FeatureTable, KnnResult } from '../eval/index.js';
 import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { labelledOptions, openLabelled } from './labelled-data.js';
 import { type LoadedNetwork, networkOptions } from './network.js';
-import { amongRanks, rankOptions, threadsOf } from './ranks.js';
+import { evaluateAmongRanks, rankOptions } from './ranks.js';
 
 const positive = () => z.number().int().min(1);
 
@@ -52,9 +51,8 @@ export const evalKnn = defineCommand({
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
   ranks: true,
   async run(options, io, { overrides }) {
-    const { dist_timeout: timeoutSeconds, device } = options;
-    return amongRanks(io, { timeoutSeconds, device, logDir: 'runs/logs' }, (io, world) =>
-      evaluate(options, io, overrides, world),
+    return evaluateAmongRanks(io, options, overrides, (io, company) =>
+      evaluate(options, io, overrides, company),
     );
   },
 });
@@ -63,16 +61,12 @@ async function evaluate(
   options: Options,
   io: Io,
   overrides: readonly string[],
-  world: World | undefined,
+  company: Company,
 ): Promise<object> {
   const { dumpFeatures, knnAccuracy, loadFeatures } = await import('../eval/index.js');
-  const { manualSeed, setThreads, torchInfo } = await import('../torch/index.js');
-  const { Company } = await import('../train/index.js');
-  setThreads(threadsOf(options.threads, world));
+  const { manualSeed, torchInfo } = await import('../torch/index.js');
   manualSeed(0); // what a network draws for itself is then the same each time, and on all ranks
-  const company = new Company(world);
   const { collectives, isFirst } = company;
-  company.checkConfig({ ...options, overrides });
   let pair: FeaturePair;
   if (options.load_features === undefined) {
     const computed = await compute(options, io, overrides, company);

@@ -1,17 +1,15 @@
 /** `esvit eval-linear`: accuracy of a linear classifier on frozen features. */
 
 import { statSync } from 'node:fs';
-import { constants } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import type { World } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { EpochReport, LinearSubject } from '../eval/index.js';
 import type { Company } from '../train/index.js';
 import { defineCommand, type Io } from './command.js';
 import { type LabelledData, labelledOptions, openLabelled } from './labelled-data.js';
 import { type LoadedNetwork, networkOptions } from './network.js';
-import { amongRanks, rankOptions, threadsOf } from './ranks.js';
+import { ASKED_ELSEWHERE, evaluateAmongRanks, rankOptions } from './ranks.js';
 
 const positive = () => z.number().int().min(1);
 
@@ -70,9 +68,12 @@ export const evalLinear = defineCommand({
   aliases: { batch_size_per_gpu: 'batch_size', num_workers: 'workers' },
   ranks: true,
   async run(options, io, { overrides }) {
-    const { dist_timeout: timeoutSeconds, device, output_dir: output } = options;
-    return amongRanks(io, { timeoutSeconds, device, logDir: join(output ?? 'runs', 'logs') }, (io, world) =>
-      evaluate(options, io, overrides, world),
+    return evaluateAmongRanks(
+      io,
+      options,
+      overrides,
+      (io, company) => evaluate(options, io, overrides, company),
+      join(options.output_dir ?? 'runs', 'logs'),
     );
   },
 });
@@ -81,14 +82,10 @@ async function evaluate(
   options: Options,
   io: Io,
   overrides: readonly string[],
-  world: World | undefined,
+  company: Company,
 ): Promise<object> {
-  const { manualSeed, setThreads } = await import('../torch/index.js');
-  const { Company } = await import('../train/index.js');
+  const { manualSeed } = await import('../torch/index.js');
   const { loadNetwork } = await import('./network.js');
-  setThreads(threadsOf(options.threads, world));
-  const company = new Company(world);
-  company.checkConfig({ ...options, overrides });
   const data = await openLabelled(options, io);
   try {
     for (const source of [data.train, data.val]) company.checkData(source);
@@ -214,7 +211,7 @@ async function bySgd(
       return { status };
     }
     if (status === 'interrupted') {
-      if (!interrupted) io.fail(128 + constants.signals.SIGTERM); // another rank was asked to end
+      if (!interrupted) io.fail(ASKED_ELSEWHERE); // another rank was asked to end
       io.out(`Ended after ${epochs} of ${options.epochs} epochs; the same command goes on from there.`);
     } else {
       if (probes.length > 1)

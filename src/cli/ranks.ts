@@ -1,11 +1,12 @@
 /** A command as one of several processes of a run: it joins the others, only rank 0 talks, and failures are shared. */
 
 import { mkdirSync, openSync, writeSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { constants, cpus } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Placement, World } from '../dist/index.js';
 import { UserError } from '../errors.js';
+import type { Company } from '../train/index.js';
 import type { Io } from './command.js';
 
 /** Flags of the commands, other than training, that several processes can do together. */
@@ -26,8 +27,11 @@ export const rankOptions = {
     .describe('Accepted for older launchers; LOCAL_RANK of the environment is what counts'),
 } as const;
 
+/** The exit code of a rank whose run ended in good order because another rank was asked to. */
+export const ASKED_ELSEWHERE = 128 + constants.signals.SIGTERM;
+
 /** Threads that compute: those that were asked for, else the cores, shared by the processes of this machine. */
-export function threadsOf(asked: number | undefined, world: World | undefined): number {
+function threadsOf(asked: number | undefined, world: World | undefined): number {
   return asked ?? Math.max(1, Math.floor(cpus().length / (world?.placement.localWorldSize ?? 1)));
 }
 
@@ -68,6 +72,28 @@ export async function amongRanks<T>(
     if (process.env.ESVIT_DEBUG && error instanceof Error) own.log(error.stack ?? error.message);
     throw await world.fail(error);
   }
+}
+
+/**
+ * The same for commands with `rankOptions`: with their threads set, and all ranks asked whether they were given the same
+ * settings.
+ */
+export function evaluateAmongRanks<T>(
+  io: Io,
+  options: { dist_timeout: number; device: RankOptions['device']; threads?: number | undefined },
+  overrides: readonly string[],
+  body: (io: Io, company: Company) => Promise<T>,
+  logDir = 'runs/logs',
+): Promise<T> {
+  const { dist_timeout: timeoutSeconds, device } = options;
+  return amongRanks(io, { timeoutSeconds, device, logDir }, async (own, world) => {
+    const { setThreads } = await import('../torch/index.js');
+    const { Company } = await import('../train/index.js');
+    setThreads(threadsOf(options.threads, world));
+    const company = new Company(world);
+    company.checkConfig({ ...options, overrides });
+    return body(own, company);
+  });
 }
 
 /** What this rank says goes to stderr without a bar, and that into a file. */

@@ -1,6 +1,5 @@
 /** `esvit train`: pre-training on pictures without labels. */
 
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { DeepReadonly } from '../config/index.js';
 import type { ImageSource } from '../data/index.js';
@@ -10,7 +9,7 @@ import type { RunFolder as Folder } from '../run/index.js';
 import type { Experiment, KnnSources, PretrainResult, Request, Resolution } from '../train/index.js';
 import { trainAliases, trainOptions } from '../train/options.js';
 import { defineCommand, type Io } from './command.js';
-import { amongRanks } from './ranks.js';
+import { ASKED_ELSEWHERE, amongRanks } from './ranks.js';
 import { TrainingWatch } from './training-watch.js';
 
 export const train = defineCommand({
@@ -108,7 +107,7 @@ async function runTraining(
       const result = await pretrain(config, source, folder, watch.events, knn, world);
       watch.stop();
       conclude(result, config.output_dir, io);
-      if (result.askedElsewhere) io.fail(128 + constants.signals.SIGTERM);
+      if (result.askedElsewhere) io.fail(ASKED_ELSEWHERE);
       return { ...result, output_dir: config.output_dir };
     } finally {
       watch.stop();

@@ -37,6 +37,18 @@ export function sharedValue<T>(collectives: Collectives, compute: () => T): T {
   );
 }
 
+/** Sums over all ranks, exact for whole numbers up to 2^53. */
+export function sumValues(collectives: Collectives, values: ArrayLike<number>): number[] {
+  if (collectives.worldSize === 1) return Array.from(values);
+  return noGrad(() =>
+    scope(() => {
+      const all = tensor(Float64Array.from(values));
+      collectives.allReduceSum(all);
+      return Array.from(all.toArray(), Number);
+    }),
+  );
+}
+
 /** x: [n, ...], n different on each rank -> [sum of n, ...], rank by rank; the padding on the way is taken off. */
 export function gatherRows(collectives: Collectives, x: Tensor): Tensor {
   if (collectives.worldSize === 1) return x;

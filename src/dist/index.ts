@@ -12,7 +12,7 @@ export {
 export { isStartedAnew, type Placement, readPlacement } from './environment.js';
 export { type ExchangeOptions, type ExchangeStats, GradientExchange } from './exchange.js';
 export { describeFailure, type Failure, RunFailure } from './failure.js';
-export { gatherRows, gatherValues, sharedValue } from './gather.js';
+export { gatherRows, gatherValues, sharedValue, sumValues } from './gather.js';
 export { Launcher, type LaunchOptions, type LaunchResult } from './launcher.js';
 export { hostsOf } from './slurm.js';
 export { Store } from './store.js';

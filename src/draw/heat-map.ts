@@ -4,7 +4,6 @@ import { internal } from '../errors.js';
 import { type ColourMapName, cssColour, mapColour } from './colour-map.js';
 import { drawPanels, type Panel, type PanelLayout } from './panels.js';
 import type { Picture } from './picture.js';
-
 import { element, type Figure, figure, label, textWidth, tick } from './svg.js';
 
 export interface Grid {

@@ -1,17 +1,8 @@
 /** Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018, as DINO evaluates). */
 
-import { alone, type Collectives } from '../dist/index.js';
+import { alone, type Collectives, sumValues } from '../dist/index.js';
 import { UserError } from '../errors.js';
-import {
-  type Device,
-  inferenceMode,
-  noGrad,
-  scope,
-  type Tensor,
-  TensorBase,
-  tensor,
-  zeros,
-} from '../torch/index.js';
+import { type Device, inferenceMode, scope, type Tensor, TensorBase, zeros } from '../torch/index.js';
 import { type FeatureRows, nearestRows, QUERY_ROWS, tensorRows } from './neighbours.js';
 
 export interface LabelledFeatures {
@@ -75,13 +66,7 @@ export function knnAccuracy(
   const numClasses = Math.max(options.numClasses ?? 0, highest + 1);
   const sides = { from, bankLabels: bank.labels, to, queryLabels: queries.labels };
   const own = rightAnswers(sides, part, runs, numClasses);
-  const sums = noGrad(() =>
-    scope(() => {
-      const all = tensor(own);
-      collectives.allReduceSum(all);
-      return Array.from(all.toArray(), Number);
-    }),
-  );
+  const sums = sumValues(collectives, own);
   return runs.map(({ k, temperature }, i) => ({
     k,
     temperature,

@@ -1,6 +1,6 @@
 /** What the ranks of a linear evaluation tell each other: gradients and losses with each step, counts of a validation. */
 
-import type { Collectives } from '../dist/index.js';
+import { type Collectives, sumValues } from '../dist/index.js';
 import { cat, noGrad, scope, type Tensor, tensor } from '../torch/index.js';
 
 /**
@@ -45,13 +45,7 @@ export class ProbeExchange {
 
   /** Sums over all ranks. */
   sum(values: readonly number[]): number[] {
-    return noGrad(() =>
-      scope(() => {
-        const all = tensor(Float64Array.from(values));
-        this.collectives.allReduceSum(all);
-        return Array.from(all.toArray(), Number);
-      }),
-    );
+    return sumValues(this.collectives, values);
   }
 
   /** Rank 0's values become those of all. */

@@ -1,7 +1,7 @@
 /** Features that several ranks find together: each describes its part of the pictures, and all get all rows. */
 
 import type { ImageSource } from '../data/index.js';
-import { alone, type Collectives } from '../dist/index.js';
+import { alone, type Collectives, sumValues } from '../dist/index.js';
 import { UserError } from '../errors.js';
 import type { Backbone } from '../models/index.js';
 import { cat, noGrad, scope, type Tensor, tensor, zeros } from '../torch/index.js';
@@ -70,7 +70,7 @@ export async function* sharedBatches(
       }
       onProgress?.(done);
     }
-    return sumOf(next.done === true ? next.value : 0, collectives);
+    return sumValues(collectives, [next.done === true ? next.value : 0])[0];
   } finally {
     await batches?.return(0);
   }
@@ -129,16 +129,6 @@ function exchange(
       isAskedToStop: ranks.some((fact) => fact[2] === 1),
     };
   });
-}
-
-function sumOf(value: number, collectives: Collectives): number {
-  return noGrad(() =>
-    scope(() => {
-      const sum = tensor(Int32Array.of(value));
-      collectives.allReduceSum(sum);
-      return sum.item();
-    }),
-  );
 }
 
 /**

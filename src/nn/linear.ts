@@ -68,12 +68,7 @@ export class Conv2d extends Module {
 
 /** Draws all maps of `kind` in `network` anew as the original starts them: deviation 0.02, cut at ±2, biases of 0. */
 export function startNarrow(network: Module, kind: typeof Linear | typeof Conv2d = Linear): void {
-  for (const [, module] of network.modules())
-    if (module instanceof kind) {
-      truncatedNormal(module.weight, 0.02);
-      const { bias } = module;
-      if (bias !== null) noGrad(() => bias.zero_());
-    }
+  startMaps(network, kind, () => 0.02);
 }
 
 /**
@@ -81,9 +76,17 @@ export function startNarrow(network: Module, kind: typeof Linear | typeof Conv2d
  * inputs at any width. A deviation of 0.02 does that at 2,500 inputs; maps of 32 inputs all but silence what is not linear.
  */
 export function startByFanIn(network: Module): void {
+  startMaps(network, Linear, ({ shape }) => 1 / Math.sqrt(shape[1]));
+}
+
+function startMaps(
+  network: Module,
+  kind: typeof Linear | typeof Conv2d,
+  deviation: (weight: Parameter) => number,
+): void {
   for (const [, module] of network.modules())
-    if (module instanceof Linear) {
-      truncatedNormal(module.weight, 1 / Math.sqrt(module.weight.shape[1]));
+    if (module instanceof kind) {
+      truncatedNormal(module.weight, deviation(module.weight));
       const { bias } = module;
       if (bias !== null) noGrad(() => bias.zero_());
     }

@@ -8,7 +8,7 @@
 
 import { type Collectives, gatherRows } from '../dist/index.js';
 import { arange, noGrad, scope, type Tensor, zeros } from '../torch/index.js';
-import type { MultiCropOutput } from './multi-crop.js';
+import { cropsOf, type MultiCropOutput } from './multi-crop.js';
 
 /** The views that are contrasted are the two global ones. */
 const VIEWS = 2;
@@ -30,13 +30,13 @@ export class Contrast {
   ) {}
 
   /** The pictures of all ranks are told apart; memory is that of two matrices of (2 * pictures)². */
-  forward({ embedding, groups }: MultiCropOutput): ContrastResult {
+  forward(output: MultiCropOutput): ContrastResult {
     return noGrad(() =>
       scope(() => {
+        const { embedding } = output;
         if (embedding === undefined) throw new Error('internal: contrast needs the embeddings of the views');
         const { collectives, temperature } = this;
-        const crops = groups.reduce((sum, { views }) => sum + views, 0);
-        const own = (embedding.shape[0] / crops) * VIEWS;
+        const own = (embedding.shape[0] / cropsOf(output)) * VIEWS;
         const z = gatherRows(collectives, embedding.narrow(0, 0, own).to({ dtype: 'float32' }));
         const rows = z.shape[0];
         const start = collectives.rank * own;

@@ -7,7 +7,7 @@ import { CenterUpdate } from './center.js';
 import { gradientFor, rowsCrossEntropy } from './cross-entropy.js';
 import { unitLength } from './head.js';
 import type { CropMixing } from './mixing.js';
-import type { MultiCropOutput } from './multi-crop.js';
+import { cropsOf, type MultiCropOutput } from './multi-crop.js';
 
 export interface LossOptions {
   outDim: number;
@@ -302,10 +302,6 @@ export function matchRegions(
       );
     }),
   );
-}
-
-function cropsOf({ groups }: MultiCropOutput): number {
-  return groups.reduce((sum, { views }) => sum + views, 0);
 }
 
 /** Teacher/student pairs: each global view with all crops but itself. */

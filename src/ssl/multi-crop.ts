@@ -31,6 +31,11 @@ export interface CropGroup {
   regions: number;
 }
 
+/** How many crops each picture has. */
+export function cropsOf({ groups }: MultiCropOutput): number {
+  return groups.reduce((sum, { views }) => sum + views, 0);
+}
+
 /** State names are the official ones: the backbone's own without a prefix, then `head.` and `head_dense.`. */
 export class MultiCropNetwork extends Module {
   constructor(

@@ -12,6 +12,7 @@ import {
   gatherValues,
   PeerError,
   sharedValue,
+  sumValues,
   type World,
 } from '../dist/index.js';
 import { UserError } from '../errors.js';
@@ -153,7 +154,7 @@ export class Company {
 
   /** A sum over the ranks. */
   total(value: number): number {
-    return gatherValues(this.collectives, value).reduce((sum, item) => sum + item, 0);
+    return sumValues(this.collectives, [value])[0];
   }
 
   /** Rank 0's answer counts. */
