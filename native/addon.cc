@@ -12,6 +12,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   esvit::InitTensor(env, exports);
   esvit::InitAutograd(env, exports);
   esvit::InitRuntime(env, exports);
+  esvit::InitFused(env, exports);
   esvit::InitCollective(env, exports);
   InitImage(env, exports);
   return exports;

@@ -1,7 +1,17 @@
 /** Normalisations. */
 
 import { alone, type Collectives, syncBatchNorm } from '../dist/index.js';
-import { batchNorm, layerNorm, ones, scope, type Tensor, tensor, zeros } from '../torch/index.js';
+import {
+  batchNorm,
+  fits,
+  fusedLayerNorm,
+  layerNorm,
+  ones,
+  scope,
+  type Tensor,
+  tensor,
+  zeros,
+} from '../torch/index.js';
 import { Buffer, Module, Parameter } from './module.js';
 
 /** Over the last dimension (Ba et al. 2016). */
@@ -20,7 +30,9 @@ export class LayerNorm extends Module {
 
   /** x: [..., dim] -> the same shape */
   forward(x: Tensor): Tensor {
-    // Before libtorch 2 the CPU kernel wants all arguments of one dtype. It computes in float32 either way.
+    // libtorch's own is vectorised for bfloat16 from version 2 on only, and wants all arguments of one dtype before.
+    if (x.dtype === 'bfloat16' && fits(x, this.weight))
+      return fusedLayerNorm(x, this.weight, this.bias, this.eps);
     if (x.dtype !== this.weight.dtype && x.device === 'cpu')
       return scope(() => {
         const [weight, bias] = [this.weight, this.bias].map((own) => own.to({ dtype: x.dtype }));

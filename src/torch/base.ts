@@ -51,6 +51,11 @@ export function observeOperators<T>(observe: OperatorObserver, body: () => T): T
   }
 }
 
+/** Whether somebody watches the operators: what is called must then be libtorch's, one by one. */
+export function isObserved(): boolean {
+  return observer !== undefined;
+}
+
 /** Calls an operator; tensors come back as handles. */
 export function call(op: Operator, ...values: unknown[]): unknown {
   const result = native.call(idOf(op), ...values);

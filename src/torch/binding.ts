@@ -75,6 +75,9 @@ interface Native {
   newGenerator(seed: number): number;
   describe(): TorchDescription;
   setExactMatmul(exact: boolean): void;
+  layerNorm(x: Handle, weight: Handle, bias: Handle, eps: number): Handle;
+  windowAttention(qkv: Handle, outside: Handle, bias: Handle, window: number, shift: number): Handle;
+  useKernels(name: string | null): string | null;
   /** Only where there is a CUDA device. */
   cudaSynchronize?(): void;
   /** From libtorch 2.9 on. */

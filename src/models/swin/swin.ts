@@ -91,6 +91,8 @@ export class SwinBlock extends Module {
     return scope(() => {
       const { windowSize, shift } = this.options;
       const [, height, width] = x.sizes(4);
+      const whole = observe === undefined ? this.attn.forwardMap(x, shift) : undefined;
+      if (whole !== undefined) return whole;
       const padded = padToMultiple(x, windowSize); // [B, Hp, Wp, C]
       const [, paddedHeight, paddedWidth] = padded.sizes(4);
       const shifted = shift === 0 ? padded : padded.roll([-shift, -shift], [1, 2]);

@@ -1,7 +1,7 @@
 /** Multi-head self-attention inside windows, with a learned bias for each relative position. */
 
 import { Buffer, drop, Linear, Module, Parameter, truncatedNormal } from '../../nn/index.js';
-import { scope, type Tensor, zeros } from '../../torch/index.js';
+import { fits, fusedWindowAttention, scope, type Tensor, zeros } from '../../torch/index.js';
 import { relativePositionIndex } from '../layers/windows.js';
 
 export interface WindowAttentionOptions {
@@ -33,6 +33,20 @@ export class WindowAttention extends Module {
   }
 
   /**
+   * x: [B, H, W, dim] -> the same shape, in the windows of the shifted and padded map; undefined where the operators
+   * for it do not take x. Only tokens of the map are mapped: those that pad it have the biases of q, k and v.
+   */
+  forwardMap(x: Tensor, shift: number): Tensor | undefined {
+    const { windowSize, attnDropRate, dropRate } = this.options;
+    if (!fits(x, this.relativePositionBiasTable) || (attnDropRate > 0 && this.training)) return undefined;
+    return scope(() => {
+      const qkv = this.qkv.forward(x);
+      const mixed = fusedWindowAttention(qkv, this.qkv.bias, this.bias(), { window: windowSize, shift });
+      return drop(this.proj.forward(mixed), dropRate, this.training);
+    });
+  }
+
+  /**
    * x: [B * windows, L, dim], mask: [windows, L, L] or null -> [B * windows, L, dim]; `observe` is given the
    * probabilities [B * windows, heads, L, L].
    */
@@ -59,17 +73,22 @@ export class WindowAttention extends Module {
   /** scores: [B * windows, heads, L, L]; changed in place, nothing else needs them. */
   private biased(scores: Tensor, mask: Tensor | null): Tensor {
     const [count, heads, length] = scores.sizes(4);
-    // By gather, whose backward is one loop: those of an index and of an embedding make tensors row by row.
-    const rows = this.relativePositionIndex.view([length * length, 1]).expand([-1, heads]);
-    const bias = this.relativePositionBiasTable
-      .gather(0, rows)
-      .view([length, length, heads])
-      .permute([2, 0, 1]);
+    const bias = this.bias();
     if (mask === null) return scores.add_(bias);
     const windows = mask.shape[0];
     return scores
       .view([count / windows, windows, heads, length, length])
       .add_(bias.add(mask.unsqueeze(1)))
       .view([count, heads, length, length]);
+  }
+  /** [heads, L, L] */
+  private bias(): Tensor {
+    return scope(() => {
+      const { numHeads: heads, windowSize } = this.options;
+      const length = windowSize ** 2;
+      // By gather, whose backward is one loop: those of an index and of an embedding make tensors row by row.
+      const rows = this.relativePositionIndex.view([length * length, 1]).expand([-1, heads]);
+      return this.relativePositionBiasTable.gather(0, rows).view([length, length, heads]).permute([2, 0, 1]);
+    });
   }
 }

@@ -1,0 +1,62 @@
+// Loops for CPUs that libtorch has not, or not in one pass; kernels-body.h is compiled for several vector widths.
+#pragma once
+
+#include <cstdint>
+
+namespace esvit {
+
+// bfloat16 as it lies in memory.
+using Half = uint16_t;
+
+// A map of tokens with queries, keys and values, seen through cyclically shifted windows.
+struct WindowMap {
+  int64_t batch, height, width;
+  int64_t heads, headDim;
+  int64_t window, shift;  // in tokens
+  float scale;            // of the queries
+
+  int64_t channels() const { return heads * headDim; }
+  int64_t rows() const { return (height + window - 1) / window; }  // of windows
+  int64_t columns() const { return (width + window - 1) / window; }
+  int64_t windows() const { return batch * rows() * columns(); }
+  int64_t length() const { return window * window; }
+};
+
+// T is float or Half. All tensors are contiguous; sums, statistics and probabilities are float32.
+template <class T>
+struct TypedKernels {
+  // y = (x - mean) * rstd * weight + bias for rows of `width`
+  void (*layerNorm)(const T* x, const float* weight, const float* bias, T* y, float* mean, float* rstd, int64_t rows,
+                    int64_t width, float eps);
+  // Adds to weightGradient and biasGradient [width].
+  void (*layerNormBackward)(const T* dy, const T* x, const float* weight, const float* mean, const float* rstd, T* dx,
+                            float* weightGradient, float* biasGradient, int64_t rows, int64_t width);
+
+  // qkv: [batch, height, width, 3, heads, headDim] -> out: [batch, height, width, heads, headDim], for windows
+  // [first, last). outside: [3, heads, headDim] of a token outside the map; bias: [heads, L, paddedLength(L)].
+  void (*attention)(const WindowMap& map, const T* qkv, const float* outside, const float* bias, T* out, int64_t first,
+                    int64_t last, float* scratch);
+  // Adds to outsideGradient and biasGradient, which have the shapes of outside and bias; writes dqkv.
+  void (*attentionBackward)(const WindowMap& map, const T* dout, const T* qkv, const float* outside, const float* bias,
+                            T* dqkv, float* outsideGradient, float* biasGradient, int64_t first, int64_t last,
+                            float* scratch);
+};
+
+struct Kernels {
+  const char* name;
+  TypedKernels<float> wide;
+  TypedKernels<Half> half;
+  // A row of a window's bias is this long; what is beyond L must be -infinity.
+  int64_t (*paddedLength)(int64_t length);
+  // floats that attention and its backward work in
+  int64_t (*scratch)(const WindowMap& map);
+
+  const TypedKernels<float>& of(float) const { return wide; }
+  const TypedKernels<Half>& of(Half) const { return half; }
+};
+
+// The kernels for the widest vectors of this machine, or by name: "plain", "avx2", "avx512"; null where it has none such.
+const Kernels& kernels();
+const Kernels* kernelsNamed(const char* name);
+
+}  // namespace esvit
