@@ -1,4 +1,4 @@
-// Operators in one pass over memory, with their gradients: layer norm of bfloat16 and attention in windows, on CPUs.
+// Operators in one pass over memory, with their gradients: layer norm, GELU and attention in windows, on CPUs.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -32,6 +32,17 @@ void typed(const at::Tensor& x, const Body& body) {
   if (x.scalar_type() == at::kFloat) body(float{});
   else if (x.scalar_type() == at::kBFloat16) body(Half{});
   else throw std::runtime_error("expected float32 or bfloat16, received " + nameOf(x.scalar_type()));
+}
+
+// Calls work(first, count) for pieces of `length` elements.
+template <class Work>
+void forElements(int64_t length, const Work& work) {
+  constexpr int64_t kPiece = 1 << 14;
+  const int64_t count = (length + kPiece - 1) / kPiece;
+  forPieces(count, [&](int64_t number) {
+    const int64_t first = number * kPiece;
+    work(first, std::min(kPiece, length - first));
+  });
 }
 
 void expect(bool holds, const char* what) {
@@ -81,6 +92,33 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
     });
     const at::Tensor both = sums.sum({1});
     return {dx, both[0], both[1], at::Tensor()};
+  }
+};
+
+struct Gelu : torch::autograd::Function<Gelu> {
+  // x of float32 or bfloat16
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& given) {
+    const at::Tensor x = given.contiguous(), y = at::empty_like(x);
+    typed(x, [&](auto kind) {
+      using T = decltype(kind);
+      forElements(x.numel(), [&](int64_t first, int64_t count) {
+        chosen().of(kind).gelu(pointer<T>(x) + first, pointer<T>(y) + first, count);
+      });
+    });
+    context->save_for_backward({x});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const at::Tensor x = context->get_saved_variables()[0];
+    const at::Tensor dy = gradients[0].to(x.scalar_type()).contiguous(), dx = at::empty_like(x);
+    typed(x, [&](auto kind) {
+      using T = decltype(kind);
+      forElements(x.numel(), [&](int64_t first, int64_t count) {
+        chosen().of(kind).geluBackward(pointer<T>(dy) + first, pointer<T>(x) + first, pointer<T>(dx) + first, count);
+      });
+    });
+    return {dx};
   }
 };
 
@@ -173,6 +211,13 @@ Napi::Value layerNorm(const Napi::CallbackInfo& info) {
   });
 }
 
+// gelu(x) -> handle
+Napi::Value gelu(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    return Napi::Number::New(env, keep(env, Gelu::apply(tensorFrom(info, 0))));
+  });
+}
+
 // windowAttention(qkv, outside or 0, bias, window, shift) -> handle
 Napi::Value windowAttention(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
@@ -200,6 +245,7 @@ Napi::Value useKernels(const Napi::CallbackInfo& info) {
 
 void InitFused(Napi::Env env, Napi::Object exports) {
   exports.Set("layerNorm", Napi::Function::New(env, layerNorm));
+  exports.Set("gelu", Napi::Function::New(env, gelu));
   exports.Set("windowAttention", Napi::Function::New(env, windowAttention));
   exports.Set("useKernels", Napi::Function::New(env, useKernels));
 }

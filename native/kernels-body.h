@@ -151,11 +151,64 @@ void layerNormBackward(const T* dy, const T* x, const float* weight, const float
   }
 }
 
+// ---- GELU
+
+// Φ(x), the normal distribution, by Abramowitz and Stegun 7.1.26, off by less than 1e-7; density: e^(-x²/2).
+inline Vector normal(Vector x, Vector& density) {
+  const Vector size = larger(x, -x);
+  density = exponential(size * size * -0.5f);
+  const Vector t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
+  Vector p = t * 1.061405429f - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Vector tail = p * t * density * 0.5f;
+  return x >= splat(0) ? 1.0f - tail : tail;
+}
+
+inline Vector geluOf(Vector x) {
+  Vector density;
+  return x * normal(x, density);
+}
+
+inline Vector geluSlope(Vector x) {
+  Vector density;
+  const Vector below = normal(x, density);
+  return below + x * density * 0.39894228f;  // 1/√(2π)
+}
+
+// What is left over at the end of a row, filled up with zeros.
+template <class T>
+inline Vector loadSome(const T* p, int64_t count) {
+  Vector v = splat(0);
+  for (int64_t i = 0; i < count; i++) v[i] = loadOne(p + i);
+  return v;
+}
+template <class T>
+inline void storeSome(T* p, Vector v, int64_t count) {
+  for (int64_t i = 0; i < count; i++) storeOne(p + i, v[i]);
+}
+
+template <class T>
+void gelu(const T* x, T* y, int64_t count) {
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) store(y + i, geluOf(load(x + i)));
+  if (whole < count) storeSome(y + whole, geluOf(loadSome(x + whole, count - whole)), count - whole);
+}
+
+template <class T>
+void geluBackward(const T* dy, const T* x, T* dx, int64_t count) {
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) store(dx + i, load(dy + i) * geluSlope(load(x + i)));
+  const int64_t rest = count - whole;
+  if (rest > 0) storeSome(dx + whole, loadSome(dy + whole, rest) * geluSlope(loadSome(x + whole, rest)), rest);
+}
+
 #include "kernels-attention.h"
 
 template <class T>
 constexpr TypedKernels<T> typed() {
-  return {layerNorm<T>, layerNormBackward<T>, attention<T>, attentionBackward<T>};
+  return {layerNorm<T>, layerNormBackward<T>, gelu<T>, geluBackward<T>, attention<T>, attentionBackward<T>};
 }
 
 }  // namespace

@@ -32,6 +32,10 @@ struct TypedKernels {
   void (*layerNormBackward)(const T* dy, const T* x, const float* weight, const float* mean, const float* rstd, T* dx,
                             float* weightGradient, float* biasGradient, int64_t rows, int64_t width);
 
+  // y = x Φ(x) with the normal distribution's Φ, and dx = dy (Φ(x) + x φ(x))
+  void (*gelu)(const T* x, T* y, int64_t count);
+  void (*geluBackward)(const T* dy, const T* x, T* dx, int64_t count);
+
   // qkv: [batch, height, width, 3, heads, headDim] -> out: [batch, height, width, heads, headDim], for windows
   // [first, last). outside: [3, heads, headDim] of a token outside the map; bias: [heads, L, paddedLength(L)].
   void (*attention)(const WindowMap& map, const T* qkv, const float* outside, const float* bias, T* out, int64_t first,

@@ -1,6 +1,6 @@
 /** The transformer's feed-forward part, and what is dropped in training. */
 
-import { dropout, empty, scope, type Tensor } from '../torch/index.js';
+import { dropout, empty, gelu, scope, type Tensor } from '../torch/index.js';
 import { Linear } from './linear.js';
 import { Module } from './module.js';
 
@@ -20,7 +20,7 @@ export class Mlp extends Module {
   /** x: [..., dim] -> [..., outDim] */
   forward(x: Tensor): Tensor {
     return scope(() => {
-      const hidden = drop(this.fc1.forward(x).gelu(), this.dropRate, this.training);
+      const hidden = drop(gelu(this.fc1.forward(x)), this.dropRate, this.training);
       return drop(this.fc2.forward(hidden), this.dropRate, this.training);
     });
   }

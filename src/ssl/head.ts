@@ -1,7 +1,7 @@
 /** The projection head of DINO (Caron et al. 2021, appendix C). */
 
 import { BatchNorm, Linear, Module, startNarrow, WeightNormLinear } from '../nn/index.js';
-import { scope, type Tensor } from '../torch/index.js';
+import { gelu, scope, type Tensor } from '../torch/index.js';
 
 export interface HeadOptions {
   inDim: number;
@@ -50,7 +50,7 @@ export class DinoHead extends Module {
     return scope(() => {
       let y = x;
       for (const layer of this.mlp instanceof Linear ? [this.mlp] : this.mlp)
-        y = layer === null ? y.gelu() : (layer as Linear | BatchNorm).forward(y);
+        y = layer === null ? gelu(y) : (layer as Linear | BatchNorm).forward(y);
       return unitLength(y);
     });
   }

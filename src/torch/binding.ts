@@ -76,6 +76,7 @@ interface Native {
   describe(): TorchDescription;
   setExactMatmul(exact: boolean): void;
   layerNorm(x: Handle, weight: Handle, bias: Handle, eps: number): Handle;
+  gelu(x: Handle): Handle;
   windowAttention(qkv: Handle, outside: Handle, bias: Handle, window: number, shift: number): Handle;
   useKernels(name: string | null): string | null;
   /** Only where there is a CUDA device. */

@@ -4,11 +4,11 @@ import { isObserved, type TensorBase } from './base.js';
 import { native } from './binding.js';
 import { Tensor } from './ops.gen.js';
 
-/** Whether the operators of this file take `x`, whose weights are `parameter`s; if not, libtorch's do. */
-export function fits(x: TensorBase, parameter: TensorBase): boolean {
+/** Whether the operators of this file take `x`, whose weights are like `parameter`; if not, libtorch's do. */
+export function fits(x: TensorBase, parameter?: TensorBase): boolean {
   return (
     x.device === 'cpu' &&
-    parameter.dtype === 'float32' &&
+    (parameter === undefined || parameter.dtype === 'float32') &&
     (x.dtype === 'float32' || x.dtype === 'bfloat16') &&
     !isObserved()
   );
@@ -17,6 +17,11 @@ export function fits(x: TensorBase, parameter: TensorBase): boolean {
 /** x: [..., D] -> the same, by the statistics of its last dimension; weight, bias: [D]. All sums are float32. */
 export function fusedLayerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
   return new Tensor(native.layerNorm(x.handle, weight.handle, bias.handle, eps));
+}
+
+/** x Φ(x), with the normal distribution's Φ: the exact GELU, not the one by tanh. */
+export function gelu(x: Tensor): Tensor {
+  return fits(x) ? new Tensor(native.gelu(x.handle)) : x.gelu();
 }
 
 /**

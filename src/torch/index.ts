@@ -22,7 +22,7 @@ export {
   type Scalar,
   type TypedArray,
 } from './dtype.js';
-export { fits, fusedLayerNorm, fusedWindowAttention, type KernelsName, useKernels } from './fused.js';
+export { fits, fusedLayerNorm, fusedWindowAttention, gelu, type KernelsName, useKernels } from './fused.js';
 export * from './modes.js';
 export * from './ops.gen.js';
 export { type Generator, manualSeed, newGenerator, rngState, setRngState } from './rng.js';

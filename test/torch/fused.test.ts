@@ -9,8 +9,10 @@ import {
   fits,
   fusedLayerNorm,
   fusedWindowAttention,
+  gelu,
   getThreads,
   manualSeed,
+  noGrad,
   observeOperators,
   ones,
   randn,
@@ -79,6 +81,26 @@ describe.each(KERNELS)('with %s kernels', (kernels) => {
       ),
       { seed: 1, numRuns: 25 },
     );
+  });
+
+  it('GELU and its slope are those of the formula', () => {
+    useKernels(kernels);
+    scope(() => {
+      const x = tensor(Float32Array.from({ length: 2003 }, (_, i) => (i - 1001) / 100));
+      x.requiresGrad = true;
+      const gradient = ones(x.shape);
+      const byFormula = () => wide(x).mul(Math.SQRT1_2).erf().add(1).mul(0.5).mul(wide(x));
+      const [mine, exact] = [outcome(() => gelu(x), [x], gradient), outcome(byFormula, [x], gradient)];
+      for (const [i, values] of exact.entries())
+        expect(Math.max(...values.map((value, j) => Math.abs(value - mine[i][j])))).toBeLessThan(1e-6);
+      const halves = noGrad(() => x.to({ dtype: 'bfloat16' }));
+      halves.requiresGrad = true;
+      expectClose(
+        outcome(() => gelu(halves), [halves], gradient),
+        outcome(() => halves.gelu(), [halves], gradient),
+        1e-2,
+      );
+    });
   });
 
   it('window attention and its gradients are those of the formula, shifted, padded or not', () => {
