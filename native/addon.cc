@@ -13,6 +13,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   esvit::InitAutograd(env, exports);
   esvit::InitRuntime(env, exports);
   esvit::InitFused(env, exports);
+  esvit::InitPasses(env, exports);
   esvit::InitCollective(env, exports);
   InitImage(env, exports);
   return exports;

@@ -5,9 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "handles.h"
-#include "kernels.h"
-#include "parallel.h"
+#include "fused.h"
 
 namespace esvit {
 namespace {
@@ -17,37 +15,6 @@ using torch::autograd::variable_list;
 
 // Sums over all rows or windows are added up in this many parts, whatever the number of threads: they come out the same.
 constexpr int64_t kParts = 8;
-
-const Kernels* forced = nullptr;
-const Kernels& chosen() { return forced != nullptr ? *forced : kernels(); }
-
-template <class T>
-T* pointer(const at::Tensor& x) {
-  return static_cast<T*>(x.data_ptr());
-}
-
-// Calls body with a value of the type that x has in the kernels.
-template <class Body>
-void typed(const at::Tensor& x, const Body& body) {
-  if (x.scalar_type() == at::kFloat) body(float{});
-  else if (x.scalar_type() == at::kBFloat16) body(Half{});
-  else throw std::runtime_error("expected float32 or bfloat16, received " + nameOf(x.scalar_type()));
-}
-
-// Calls work(first, count) for pieces of `length` elements.
-template <class Work>
-void forElements(int64_t length, const Work& work) {
-  constexpr int64_t kPiece = 1 << 14;
-  const int64_t count = (length + kPiece - 1) / kPiece;
-  forPieces(count, [&](int64_t number) {
-    const int64_t first = number * kPiece;
-    work(first, std::min(kPiece, length - first));
-  });
-}
-
-void expect(bool holds, const char* what) {
-  if (!holds) throw std::runtime_error(std::string("internal: ") + what);
-}
 
 at::Tensor floats(at::IntArrayRef shape) { return at::empty(shape, at::kFloat); }
 
@@ -198,11 +165,6 @@ struct WindowAttention : torch::autograd::Function<WindowAttention> {
   }
 };
 
-at::Tensor tensorFrom(const Napi::CallbackInfo& info, size_t i) {
-  const uint32_t handle = info[i].As<Napi::Number>().Uint32Value();
-  return handle == 0 ? at::empty({0}, at::kFloat) : tensorAt(stateOf(info.Env()), handle);
-}
-
 // layerNorm(x, weight, bias, eps) -> handle
 Napi::Value layerNorm(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
@@ -227,27 +189,12 @@ Napi::Value windowAttention(const Napi::CallbackInfo& info) {
   });
 }
 
-// useKernels(name or null: the machine's best) -> the name of those in use, null where the machine has none of that name
-Napi::Value useKernels(const Napi::CallbackInfo& info) {
-  return protect(info, [&](Napi::Env env) -> Napi::Value {
-    if (info[0].IsString()) {
-      const Kernels* found = kernelsNamed(info[0].As<Napi::String>().Utf8Value().c_str());
-      if (found == nullptr) return env.Null();
-      forced = found;
-    } else {
-      forced = nullptr;
-    }
-    return Napi::String::New(env, chosen().name);
-  });
-}
-
 }  // namespace
 
 void InitFused(Napi::Env env, Napi::Object exports) {
   exports.Set("layerNorm", Napi::Function::New(env, layerNorm));
   exports.Set("gelu", Napi::Function::New(env, gelu));
   exports.Set("windowAttention", Napi::Function::New(env, windowAttention));
-  exports.Set("useKernels", Napi::Function::New(env, useKernels));
 }
 
 }  // namespace esvit

@@ -80,5 +80,6 @@ void InitTensor(Napi::Env env, Napi::Object exports);
 void InitAutograd(Napi::Env env, Napi::Object exports);
 void InitRuntime(Napi::Env env, Napi::Object exports);
 void InitFused(Napi::Env env, Napi::Object exports);
+void InitPasses(Napi::Env env, Napi::Object exports);
 
 }  // namespace esvit

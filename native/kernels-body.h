@@ -64,6 +64,11 @@ inline float sumOf(Vector v) {
 
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
+inline Vector rootOf(Vector v) {
+  for (int i = 0; i < kLanes; i++) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+}
+
 inline float largestOf(Vector v) {
   float most = v[0];
   for (int i = 1; i < kLanes; i++) most = v[i] > most ? v[i] : most;
@@ -73,7 +78,8 @@ inline float largestOf(Vector v) {
 // e^x for x <= 0, as 2^n e^r with |r| <= ln(2)/2 and e^r by its series; 0 below -87.
 inline Vector exponential(Vector x) {
   constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
-  const Vector safe = larger(x, splat(-87.0f));
+  const auto below = x < splat(-87.0f);  // not so for what is not a number, which stays such
+  const Vector safe = below ? splat(-87.0f) : x;
   const Vector shifted = safe * 1.44269504f + kShift;
   const Vector n = shifted - kShift;
   const Vector r = (safe - n * 0.693145752f) - n * 1.42860677e-6f;  // ln(2) in two parts; the first has 16 bits
@@ -85,135 +91,20 @@ inline Vector exponential(Vector x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   const Signed power = (reinterpret_cast<Signed>(shifted) - 0x4b400000 + 127) << 23;
-  const Signed kept = reinterpret_cast<Signed>(x >= splat(-87.0f));
-  return p * reinterpret_cast<Vector>(power & kept);
+  return p * reinterpret_cast<Vector>(power & ~reinterpret_cast<Signed>(below));
 }
 
-// ---- layer norm
-
-template <class T>
-void layerNorm(const T* x, const float* weight, const float* bias, T* y, float* mean, float* rstd, int64_t rows,
-               int64_t width, float eps) {
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t row = 0; row < rows; row++, x += width, y += width) {
-    Vector sums = splat(0);
-    for (int64_t i = 0; i < whole; i += kLanes) sums += load(x + i);
-    float sum = sumOf(sums);
-    for (int64_t i = whole; i < width; i++) sum += loadOne(x + i);
-    const float m = sum / static_cast<float>(width);
-    Vector squares = splat(0);
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      const Vector away = load(x + i) - m;
-      squares += away * away;
-    }
-    float square = sumOf(squares);
-    for (int64_t i = whole; i < width; i++) square += (loadOne(x + i) - m) * (loadOne(x + i) - m);
-    const float r = 1.0f / __builtin_sqrtf(square / static_cast<float>(width) + eps);
-    for (int64_t i = 0; i < whole; i += kLanes) store(y + i, (load(x + i) - m) * r * load(weight + i) + load(bias + i));
-    for (int64_t i = whole; i < width; i++) storeOne(y + i, (loadOne(x + i) - m) * r * weight[i] + bias[i]);
-    mean[row] = m;
-    rstd[row] = r;
-  }
-}
-
-template <class T>
-void layerNormBackward(const T* dy, const T* x, const float* weight, const float* mean, const float* rstd, T* dx,
-                       float* weightGradient, float* biasGradient, int64_t rows, int64_t width) {
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t row = 0; row < rows; row++, x += width, dy += width, dx += width) {
-    const float m = mean[row], r = rstd[row];
-    Vector sums = splat(0), products = splat(0);
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      const Vector d = load(dy + i), normal = (load(x + i) - m) * r, own = d * load(weight + i);
-      sums += own;
-      products += own * normal;
-      store(weightGradient + i, load(weightGradient + i) + d * normal);
-      store(biasGradient + i, load(biasGradient + i) + d);
-    }
-    float sum = sumOf(sums), product = sumOf(products);
-    for (int64_t i = whole; i < width; i++) {
-      const float d = loadOne(dy + i), normal = (loadOne(x + i) - m) * r;
-      sum += d * weight[i];
-      product += d * weight[i] * normal;
-      weightGradient[i] += d * normal;
-      biasGradient[i] += d;
-    }
-    sum /= static_cast<float>(width);
-    product /= static_cast<float>(width);
-    for (int64_t i = 0; i < whole; i += kLanes) {
-      const Vector normal = (load(x + i) - m) * r;
-      store(dx + i, (load(dy + i) * load(weight + i) - sum - normal * product) * r);
-    }
-    for (int64_t i = whole; i < width; i++) {
-      const float normal = (loadOne(x + i) - m) * r;
-      storeOne(dx + i, (loadOne(dy + i) * weight[i] - sum - normal * product) * r);
-    }
-  }
-}
-
-// ---- GELU
-
-// Φ(x), the normal distribution, by Abramowitz and Stegun 7.1.26, off by less than 1e-7; density: e^(-x²/2).
-inline Vector normal(Vector x, Vector& density) {
-  const Vector size = larger(x, -x);
-  density = exponential(size * size * -0.5f);
-  const Vector t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
-  Vector p = t * 1.061405429f - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
-  const Vector tail = p * t * density * 0.5f;
-  return x >= splat(0) ? 1.0f - tail : tail;
-}
-
-inline Vector geluOf(Vector x) {
-  Vector density;
-  return x * normal(x, density);
-}
-
-inline Vector geluSlope(Vector x) {
-  Vector density;
-  const Vector below = normal(x, density);
-  return below + x * density * 0.39894228f;  // 1/√(2π)
-}
-
-// What is left over at the end of a row, filled up with zeros.
-template <class T>
-inline Vector loadSome(const T* p, int64_t count) {
-  Vector v = splat(0);
-  for (int64_t i = 0; i < count; i++) v[i] = loadOne(p + i);
-  return v;
-}
-template <class T>
-inline void storeSome(T* p, Vector v, int64_t count) {
-  for (int64_t i = 0; i < count; i++) storeOne(p + i, v[i]);
-}
-
-template <class T>
-void gelu(const T* x, T* y, int64_t count) {
-  const int64_t whole = count / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) store(y + i, geluOf(load(x + i)));
-  if (whole < count) storeSome(y + whole, geluOf(loadSome(x + whole, count - whole)), count - whole);
-}
-
-template <class T>
-void geluBackward(const T* dy, const T* x, T* dx, int64_t count) {
-  const int64_t whole = count / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) store(dx + i, load(dy + i) * geluSlope(load(x + i)));
-  const int64_t rest = count - whole;
-  if (rest > 0) storeSome(dx + whole, loadSome(dy + whole, rest) * geluSlope(loadSome(x + whole, rest)), rest);
-}
-
+#include "kernels-rows.h"
 #include "kernels-attention.h"
 
 template <class T>
 constexpr TypedKernels<T> typed() {
-  return {layerNorm<T>, layerNormBackward<T>, gelu<T>, geluBackward<T>, attention<T>, attentionBackward<T>};
+  return {layerNorm<T>, layerNormBackward<T>, gelu<T>, geluBackward<T>, crossEntropy<T>, sharpen<T>, attention<T>, attentionBackward<T>};
 }
 
 }  // namespace
 
 extern const Kernels ESVIT_KERNELS;
-const Kernels ESVIT_KERNELS = {ESVIT_KERNELS_NAME, typed<float>(), typed<Half>(), paddedLength, attentionScratch};
+const Kernels ESVIT_KERNELS = {ESVIT_KERNELS_NAME, typed<float>(), typed<Half>(), adamw, movingAverage, paddedLength, attentionScratch};
 
 }  // namespace esvit

@@ -22,6 +22,11 @@ struct WindowMap {
   int64_t length() const { return window * window; }
 };
 
+// m <- beta1 m + rest1 g, v <- beta2 v + rest2 g², p <- decay p - rate m / (correction √v + eps)
+struct AdamWSettings {
+  float decay, beta1, rest1, beta2, rest2, correction, eps, rate;
+};
+
 // T is float or Half. All tensors are contiguous; sums, statistics and probabilities are float32.
 template <class T>
 struct TypedKernels {
@@ -35,6 +40,11 @@ struct TypedKernels {
   // y = x Φ(x) with the normal distribution's Φ, and dx = dy (Φ(x) + x φ(x))
   void (*gelu)(const T* x, T* y, int64_t count);
   void (*geluBackward)(const T* dy, const T* x, T* dx, int64_t count);
+
+  // Rows of the loss (kernels-rows.h).
+  float (*crossEntropy)(const T* x, const float* q, float factor, float total, float weight, T* gradient, float* scratch,
+                        int64_t width);
+  void (*sharpen)(const T* x, const float* center, float factor, float* out, int64_t width);
 
   // qkv: [batch, height, width, 3, heads, headDim] -> out: [batch, height, width, heads, headDim], for windows
   // [first, last). outside: [3, heads, headDim] of a token outside the map; bias: [heads, L, paddedLength(L)].
@@ -50,6 +60,8 @@ struct Kernels {
   const char* name;
   TypedKernels<float> wide;
   TypedKernels<Half> half;
+  void (*adamw)(const AdamWSettings& settings, float* p, const float* g, float* m, float* v, int64_t count);
+  void (*movingAverage)(float momentum, float rest, float* x, const float* y, int64_t count);
   // A row of a window's bias is this long; what is beyond L must be -infinity.
   int64_t (*paddedLength)(int64_t length);
   // floats that attention and its backward work in

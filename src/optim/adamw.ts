@@ -2,6 +2,7 @@
 
 import type { Parameter } from '../nn/index.js';
 import {
+  adamwPass,
   foreachAdd_,
   foreachAddcdiv_,
   foreachAddcmul_,
@@ -52,19 +53,21 @@ export class AdamW extends Optimizer {
       const grads = members.map((i) => gradients[i]);
       const means = this.tensors(own, 'exp_avg');
       const squares = this.tensors(own, 'exp_avg_sq');
+      const decay = 1 - group.lr * group.weightDecay;
+      const rate = group.lr / (1 - beta1 ** step);
+      const root = Math.sqrt(1 - beta2 ** step);
+      const settings = { decay, beta1, beta2, correction: 1 / root, eps: this.eps, rate };
+      if (adamwPass(own, grads, means, squares, settings)) continue;
       scope(() => {
-        for (const [p, g, m, v] of pieces(own, grads, means, squares))
-          scope(() => {
-            foreachMul_(p, 1 - group.lr * group.weightDecay);
-            foreachMul_(m, beta1);
-            foreachAdd_(m, g, { alpha: 1 - beta1 });
-            foreachMul_(v, beta2);
-            foreachAddcmul_(v, g, g, 1 - beta2);
-            const denominators = foreachSqrt(v);
-            foreachDivScalar_(denominators, Math.sqrt(1 - beta2 ** step));
-            foreachAddScalar_(denominators, this.eps);
-            foreachAddcdiv_(p, m, denominators, -group.lr / (1 - beta1 ** step));
-          });
+        foreachMul_(own, decay);
+        foreachMul_(means, beta1);
+        foreachAdd_(means, grads, { alpha: 1 - beta1 });
+        foreachMul_(squares, beta2);
+        foreachAddcmul_(squares, grads, grads, 1 - beta2);
+        const denominators = foreachSqrt(squares);
+        foreachDivScalar_(denominators, root);
+        foreachAddScalar_(denominators, this.eps);
+        foreachAddcdiv_(own, means, denominators, -rate);
       });
     }
   }
@@ -82,25 +85,4 @@ export class AdamW extends Optimizer {
     }
     return result;
   }
-}
-
-/** Elements of a piece: with its gradient and two moments it stays in a CPU's cache through all nine operations. */
-const PIECE = 1 << 19;
-
-/**
- * The same rows of all four lists: on a CPU large tensors are cut, so that memory is passed over once and not nine
- * times; the small ones, and everything on a GPU, stay one list.
- */
-function pieces(...lists: Tensor[][]): Tensor[][][] {
-  const [params] = lists;
-  const isLarge = (tensor: Tensor) => tensor.device === 'cpu' && tensor.numel > PIECE;
-  const small = lists.map((list) => list.filter((_, i) => !isLarge(params[i])));
-  const result = small[0].length > 0 ? [small] : [];
-  for (const [i, { numel }] of params.entries()) {
-    if (!isLarge(params[i])) continue;
-    const rows = lists.map((list) => list[i].reshape([numel]));
-    for (let start = 0; start < numel; start += PIECE)
-      result.push(rows.map((row) => [row.narrow(0, start, Math.min(PIECE, numel - start))]));
-  }
-  return result;
 }

@@ -6,7 +6,7 @@
  * rows x K is kept for each pair.
  */
 
-import { empty, noGrad, scope, type Tensor } from '../torch/index.js';
+import { crossEntropyPass, empty, fits, noGrad, scope, type Tensor } from '../torch/index.js';
 
 /**
  * Rows are worked on in pieces of about this many elements: on a CPU so that temporaries stay in or near the cache; on
@@ -36,6 +36,12 @@ export function rowsCrossEntropy(
         const part = scope(() => {
           const { q, total } = targets(start, count);
           const z = into.gradient.narrow(0, into.start + start, count);
+          if (fits(student))
+            return crossEntropyPass(student.narrow(0, start, count), q, total, {
+              factor: 1 / temperature,
+              weight,
+              gradient: z,
+            });
           z.copy_(student.narrow(0, start, count)).mul_(1 / temperature);
           const logSum = z.logsumexp([-1], true);
           const value = logSum.mul(total).sumAll().sub(q.mul(z).sumAll());
@@ -51,7 +57,8 @@ export function rowsCrossEntropy(
   );
 }
 
-/** A float32 gradient buffer of the student's logits. */
+/** A gradient buffer of the student's logits: of their own dtype where it is written once, else float32 to work in. */
 export function gradientFor(student: Tensor): Tensor {
-  return empty([...student.shape], { device: student.device, dtype: 'float32' });
+  const dtype = fits(student) ? student.dtype : 'float32';
+  return empty([...student.shape], { device: student.device, dtype });
 }

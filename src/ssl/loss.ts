@@ -2,7 +2,7 @@
 
 import { alone, type Collectives } from '../dist/index.js';
 import { Buffer, Module } from '../nn/index.js';
-import { arange, noGrad, scope, type Tensor, zeros } from '../torch/index.js';
+import { arange, fits, noGrad, scope, sharpenPass, type Tensor, zeros } from '../torch/index.js';
 import { CenterUpdate } from './center.js';
 import { gradientFor, rowsCrossEntropy } from './cross-entropy.js';
 import { unitLength } from './head.js';
@@ -97,6 +97,7 @@ export class ViewLoss extends Module {
 
   /** Teacher probabilities. DINO, eq. 1 with the centre of eq. 4. */
   sharpened(logits: Tensor, center: Tensor, epoch: number): Tensor {
+    if (fits(logits, center)) return sharpenPass(logits, center, 1 / this.temperature(epoch));
     return scope(() => logits.to({ dtype: 'float32' }).sub(center).div_(this.temperature(epoch)).softmax(-1));
   }
 

@@ -1,7 +1,7 @@
 /** The teacher: a slowly moving average of the student (DINO, section 3.1). */
 
 import type { Module } from '../nn/index.js';
-import { foreachAdd_, foreachMul_, noGrad } from '../torch/index.js';
+import { averagePass, foreachAdd_, foreachMul_, noGrad } from '../torch/index.js';
 
 /**
  * teacher <- momentum * teacher + (1 - momentum) * student, parameter by parameter. Buffers are left alone, as
@@ -9,9 +9,10 @@ import { foreachAdd_, foreachMul_, noGrad } from '../torch/index.js';
  */
 export function moveTeacher(teacher: Module, student: Module, momentum: number): void {
   noGrad(() => {
-    const targets = teacher.parameters();
+    const [targets, values] = [teacher.parameters(), student.parameters()];
+    if (averagePass(targets, values, momentum)) return;
     foreachMul_(targets, momentum);
-    foreachAdd_(targets, student.parameters(), { alpha: 1 - momentum });
+    foreachAdd_(targets, values, { alpha: 1 - momentum });
   });
 }
 

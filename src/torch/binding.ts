@@ -78,6 +78,29 @@ interface Native {
   layerNorm(x: Handle, weight: Handle, bias: Handle, eps: number): Handle;
   gelu(x: Handle): Handle;
   windowAttention(qkv: Handle, outside: Handle, bias: Handle, window: number, shift: number): Handle;
+  crossEntropy(
+    x: Handle,
+    q: Handle,
+    total: number,
+    totals: Handle,
+    factor: number,
+    weight: number,
+    gradient: Handle,
+  ): Handle;
+  sharpen(x: Handle, center: Handle, factor: number): Handle;
+  adamw(
+    parameters: readonly Handle[],
+    gradients: readonly Handle[],
+    means: readonly Handle[],
+    squares: readonly Handle[],
+    decay: number,
+    beta1: number,
+    beta2: number,
+    correction: number,
+    eps: number,
+    rate: number,
+  ): boolean;
+  moveAverage(averages: readonly Handle[], values: readonly Handle[], momentum: number): boolean;
   useKernels(name: string | null): string | null;
   /** Only where there is a CUDA device. */
   cudaSynchronize?(): void;

@@ -22,8 +22,16 @@ export {
   type Scalar,
   type TypedArray,
 } from './dtype.js';
-export { fits, fusedLayerNorm, fusedWindowAttention, gelu, type KernelsName, useKernels } from './fused.js';
+export {
+  fits,
+  fusedLayerNorm,
+  fusedWindowAttention,
+  gelu,
+  type KernelsName,
+  useKernels,
+} from './fused.js';
 export * from './modes.js';
 export * from './ops.gen.js';
+export { adamwPass, averagePass, crossEntropyPass, sharpenPass } from './passes.js';
 export { type Generator, manualSeed, newGenerator, rngState, setRngState } from './rng.js';
 export { scope } from './scope.js';
