@@ -99,12 +99,12 @@ export const trainOptions = z.strictObject({
     bool(),
     "Keep the norm of the heads' last layer at 1: more stable, slightly less accurate",
   ),
-  weight_init: model.fixed(
+  weight_init: model.auto(
     'weight_init',
     z.enum(['original', 'fan_in']),
     "How linear maps start: with the original's deviation of 0.02, which suits widths of 96 and more, or with 1/sqrt(inputs)",
   ),
-  use_bn_in_head: model.fixed('use_bn_in_head', bool(), 'Batch normalisation in the projection heads'),
+  use_bn_in_head: model.auto('use_bn_in_head', bool(), 'Batch normalisation in the projection heads'),
   head_hidden_dim: model.auto(
     'head_hidden_dim',
     count(),
@@ -122,10 +122,10 @@ export const trainOptions = z.strictObject({
     fraction(),
     'Share of the teacher that stays at each step; rises to 1',
   ),
-  contrast_weight: teacher.fixed(
+  contrast_weight: teacher.auto(
     'contrast_weight',
     z.number().min(0),
-    'Share of a third task beside the two of the paper: to tell pictures apart, as SimCLR does; helps small data at the start',
+    'Share of a third task beside the two of the paper: to tell pictures apart, as SimCLR does; short runs need it',
   ),
   contrast_temp: teacher.fixed('contrast_temp', positive(), 'Temperature of that task'),
   warmup_teacher_temp: teacher.auto('warmup_teacher_temp', positive(), 'Teacher temperature at the start'),

@@ -3,6 +3,7 @@
 import { basename, dirname, join, resolve as resolvePath } from 'node:path';
 import { type DeepReadonly, deepFreeze } from '../config/index.js';
 import { UserError } from '../errors.js';
+import { checkCrops, localCrops, patchOf } from './crop-choice.js';
 import type { Experiment } from './experiment.js';
 import type { TrainOptionName, TrainOptions } from './options.js';
 import { ORIGINAL_DEFAULTS } from './original-defaults.js';
@@ -61,12 +62,12 @@ class Resolver {
     const precision = this.precision(device);
     const crops = this.crops(device);
     const model = this.model(device, crops.global_crops_size);
-    this.checkCrops(crops, model);
+    checkCrops(crops, patchOf(model, options.patch_size));
     const batch = this.batch(device, worldSize, crops.global_crops_size);
     const batchesPerEpoch = Math.floor(this.ownImages(worldSize) / batch);
     const epochs = this.epochs(device);
     const steps = (epochs * batchesPerEpoch) / options.accumulate;
-    const learning = this.learning(epochs, steps);
+    const learning = this.learning(epochs, steps, batch * options.accumulate * worldSize);
     const teacher = this.teacher(epochs, steps);
     const scaledLr = (learning.lr * batch * options.accumulate * worldSize) / 256;
     if (learning.min_lr > scaledLr)
@@ -98,6 +99,7 @@ class Resolver {
       ...crops,
       local_crops: localCrops(crops.local_crops_number, crops.local_crops_size),
       ...this.head(device),
+      ...this.start(model, steps),
       batch_size_per_gpu: batch,
       epochs,
       ...learning,
@@ -205,31 +207,6 @@ class Resolver {
     };
   }
 
-  private checkCrops(crops: ReturnType<Resolver['crops']>, model: ResolvedTrainConfig['model']): void {
-    const { local_crops_number: numbers, local_crops_size: sizes } = crops;
-    const hasLocal = numbers.some((number) => number > 0);
-    if (hasLocal && numbers.length !== sizes.length)
-      throw new UserError(
-        'config',
-        `--local_crops_number has ${numbers.length} values and --local_crops_size ${sizes.length}; give one number for each size.`,
-      );
-    for (const name of ['global_crops_scale', 'local_crops_scale'] as const) {
-      const [low, high] = crops[name];
-      if (!(low > 0 && low <= high && high <= 1))
-        throw new UserError(
-          'config',
-          `--${name} expected two shares of the area, 0 < low <= high <= 1, but received ${low} ${high}.`,
-        );
-    }
-    const patch = patchOf(model, this.options.patch_size);
-    const smallest = Math.min(crops.global_crops_size, ...(hasLocal ? sizes : []));
-    if (smallest < patch)
-      throw new UserError(
-        'config',
-        `A crop of ${smallest} pixels is smaller than a patch of ${patch}; use larger crops or a smaller patch.`,
-      );
-  }
-
   private model(device: 'cpu' | 'cuda', size: number): ResolvedTrainConfig['model'] {
     const { NAME: name, SPEC: spec } = this.experiment.MODEL ?? {};
     const asked = this.explicit.has('arch') ? this.options.arch : undefined;
@@ -315,17 +292,41 @@ class Resolver {
     };
   }
 
-  private learning(epochs: number, steps: number) {
+  /** What a short run needs to start at all, and a narrow network. */
+  private start({ spec }: ResolvedTrainConfig['model'], steps: number) {
+    const { contrastWeight, steps: most } = small.SHORT_RUN;
+    const isShort = steps <= most;
+    const isMixed = this.options.use_mixup;
+    const length = `${isShort ? 'at most' : 'more than'} ${most} steps`;
+    const width = spec?.DIM_EMBED;
+    const isNarrow = typeof width === 'number' && width < small.NARROW;
+    return {
+      weight_init: this.pick('weight_init', () => [
+        isNarrow ? 'fan_in' : 'original',
+        isNarrow ? `${width} channels are narrow` : "the original's",
+      ]),
+      use_bn_in_head: this.pick('use_bn_in_head', () => [isShort, length]),
+      contrast_weight: this.pick('contrast_weight', () => [
+        isShort && !isMixed ? contrastWeight : 0,
+        isMixed ? 'pictures are mixed' : length,
+      ]),
+    };
+  }
+
+  /** batch: pictures of a step, of all processes */
+  private learning(epochs: number, steps: number, batch: number) {
     const share = (part: number) => (epochs > 1 ? Math.max(1, Math.floor(epochs * part)) : 0);
     const original = ORIGINAL_DEFAULTS;
+    const { steps: most, stepLr } = small.SHORT_RUN;
+    const isShort = steps <= most;
     const warmup = this.pick('warmup_epochs', () => [
       Math.min(original.warmup_epochs, share(small.WARMUP_SHARE)),
       `a tenth of ${epochs} epochs, at most ${original.warmup_epochs}`,
     ]);
     return {
       lr: this.pick('lr', () => [
-        small.lookUp(small.LEARNING_RATE, steps),
-        `about ${Math.round(steps)} steps`,
+        isShort ? (stepLr * 256) / batch : original.lr,
+        isShort ? `${stepLr} for each of about ${Math.round(steps)} steps` : "the original's",
       ]),
       min_lr: this.pick('min_lr', () => [original.min_lr, "the original's"]),
       warmup_epochs: this.within('warmup_epochs', warmup, epochs, share(small.WARMUP_SHARE)),
@@ -372,19 +373,6 @@ class Resolver {
     this.reasons[name] = `${value} would not fit into ${epochs} epochs`;
     return instead;
   }
-}
-
-function localCrops(numbers: readonly number[], sizes: readonly number[]): { size: number; count: number }[] {
-  return numbers.flatMap((count, index) => (count > 0 ? [{ size: sizes[index], count }] : []));
-}
-
-/** Side of the patches that the stem cuts, where it is known before the network is built. */
-function patchOf({ arch, spec }: ResolvedTrainConfig['model'], patchSize: number): number {
-  const size = spec?.PATCH_SIZE;
-  const first = Array.isArray(size) ? size[0] : size;
-  if (typeof first === 'number') return first;
-  if (/^(deit|vit)/.test(arch)) return patchSize;
-  return /^(swin|vil|cvt)/.test(arch) ? 4 : 1;
 }
 
 /** `runs/NAME`, after the data folder; `train` and the like say nothing, so the folder above counts there. */

@@ -37,12 +37,15 @@ export const TEACHER_TEMP = {
   warmupShare: 0.3,
 } as const;
 
-/** Learning rate for 256 pictures a step, by steps. */
-export const LEARNING_RATE: Table<number> = [
-  [20_000, 0.001],
-  [REST, 0.0005],
-];
+/**
+ * Up to so many steps a run is short: self-labelling alone hardly starts, so pictures are told apart as well, with batch
+ * norm in the heads, and the learning rate is that of the step, whatever its batch (docs/recipes.md).
+ */
+export const SHORT_RUN = { steps: 20_000, contrastWeight: 3, stepLr: 0.001 } as const;
 export const WARMUP_SHARE = 0.1;
+
+/** Networks narrower than this stay silent for long when they start with the original's weights. */
+export const NARROW = 96;
 
 /** Widths of the projection heads: the original's are larger than a small backbone itself. */
 export const HEAD = {

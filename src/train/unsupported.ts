@@ -24,7 +24,7 @@ export function refuseUnsupported(options: TrainOptions): void {
   const missing = MISSING.find(({ asked }) => asked(options));
   if (missing !== undefined)
     throw new UserError('usage', `${missing.flag(options)} is not supported yet. ${missing.instead}`);
-  if (options.use_mixup && options.contrast_weight > 0)
+  if (options.use_mixup && (options.contrast_weight ?? 0) > 0)
     throw new UserError(
       'usage',
       '--contrast_weight tells pictures apart, and --use_mixup True mixes them; give one of the two.',

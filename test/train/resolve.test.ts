@@ -108,6 +108,10 @@ describe('automatic choices', () => {
       global_crops_size: 224,
       local_crops_size: [96],
       out_dim: 16_384,
+      weight_init: 'original',
+      use_bn_in_head: false,
+      contrast_weight: 0,
+      lr: 5e-4,
     });
     expect(big.model.arch).toBe('swin_tiny');
     expect(settle('--data_path d', { fastBf16: true }).config.precision).toBe('bf16');
@@ -117,6 +121,27 @@ describe('automatic choices', () => {
     expect(few.config).toMatchObject({ batch_size_per_gpu: 32, batches_per_epoch: 1 });
     expect(few.reasons.batch_size_per_gpu).toBe('only 37 pictures');
     expect(settle('--data_path d', { images: 1 }).config.batches_per_epoch).toBe(1);
+  });
+
+  it('help short runs and narrow networks to start', () => {
+    const { config, reasons } = settle('--data_path d --batch_size_per_gpu 128 --accumulate 2', {
+      worldSize: 3,
+    });
+    expect(config).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 3 });
+    expect(config.scaled_lr).toBeCloseTo(0.001, 12);
+    expect(reasons).toMatchObject({
+      weight_init: '48 channels are narrow',
+      contrast_weight: 'at most 20000 steps',
+      lr: expect.stringMatching(/^0.001 for each of about 260 steps/),
+    });
+    const wide = settle('--data_path d', { images: 3000, medianSize: 375 }, GPU_BOX).config;
+    expect(wide).toMatchObject({ weight_init: 'original', use_bn_in_head: true, contrast_weight: 3 });
+    const mixed = settle('--data_path d --use_mixup');
+    expect(mixed.config).toMatchObject({ use_bn_in_head: true, contrast_weight: 0 });
+    expect(mixed.reasons.contrast_weight).toBe('pictures are mixed');
+    const asked = settle('--data_path d --contrast_weight 0 --use_bn_in_head False --weight_init original');
+    expect(asked.config).toMatchObject({ weight_init: 'original', use_bn_in_head: false, contrast_weight: 0 });
+    expect(asked.reasons).not.toHaveProperty('contrast_weight');
   });
 
   it('give way to what is given', () => {
