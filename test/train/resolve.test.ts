@@ -140,7 +140,11 @@ describe('automatic choices', () => {
     expect(mixed.config).toMatchObject({ use_bn_in_head: true, contrast_weight: 0 });
     expect(mixed.reasons.contrast_weight).toBe('pictures are mixed');
     const asked = settle('--data_path d --contrast_weight 0 --use_bn_in_head False --weight_init original');
-    expect(asked.config).toMatchObject({ weight_init: 'original', use_bn_in_head: false, contrast_weight: 0 });
+    expect(asked.config).toMatchObject({
+      weight_init: 'original',
+      use_bn_in_head: false,
+      contrast_weight: 0,
+    });
     expect(asked.reasons).not.toHaveProperty('contrast_weight');
   });
 
