@@ -302,8 +302,8 @@ class Resolver {
     const isNarrow = typeof width === 'number' && width < small.NARROW;
     return {
       weight_init: this.pick('weight_init', () => [
-        isNarrow ? 'fan_in' : 'original',
-        isNarrow ? `${width} channels are narrow` : "the original's",
+        isShort || isNarrow ? 'fan_in' : 'original',
+        isNarrow ? `${width} channels are narrow` : length,
       ]),
       use_bn_in_head: this.pick('use_bn_in_head', () => [isShort, length]),
       contrast_weight: this.pick('contrast_weight', () => [

@@ -39,12 +39,12 @@ export const TEACHER_TEMP = {
 
 /**
  * Up to so many steps a run is short: self-labelling alone hardly starts, so pictures are told apart as well, with batch
- * norm in the heads, and the learning rate is that of the step, whatever its batch (docs/recipes.md).
+ * norm in the heads, weights start wide, and the learning rate is that of the step, whatever its batch (docs/recipes.md).
  */
 export const SHORT_RUN = { steps: 20_000, contrastWeight: 3, stepLr: 0.001 } as const;
 export const WARMUP_SHARE = 0.1;
 
-/** Networks narrower than this stay silent for long when they start with the original's weights. */
+/** Networks narrower than this stay silent for long when they start with the original's weights, however long they learn. */
 export const NARROW = 96;
 
 /** Widths of the projection heads: the original's are larger than a small backbone itself. */
@@ -72,7 +72,8 @@ const SCALES = { globalScale: [0.4, 1], localScale: [0.05, 0.4], blurRadius: [0.
 
 export const CROPS: Readonly<Record<'cpu' | 'cuda', Table<CropChoice>>> = {
   cpu: [
-    [48, { global: 32, local: 16, localNumber: 4, ...TINY_SCALES }],
+    // More local crops make steps dearer and no better (docs/recipes.md).
+    [48, { global: 32, local: 16, localNumber: 2, ...TINY_SCALES }],
     [80, { global: 64, local: 32, localNumber: 4, ...TINY_SCALES }],
     [REST, { global: 96, local: 48, localNumber: 4, ...SCALES }],
   ],
@@ -103,12 +104,13 @@ const swin = (spec: Readonly<Record<string, unknown>>) => ({
 
 const SWIN_NAME = 'swin_transformer';
 const TINY = { DIM_EMBED: 96, DEPTHS: [2, 2, 6, 2], NUM_HEADS: [3, 6, 12, 24] };
+const TINY_DIMS = { DIM_EMBED: 96, DEPTHS: [2, 2], NUM_HEADS: [3, 6], DROP_PATH_RATE: 0 };
 const SMALL_DIMS = { DIM_EMBED: 48, DEPTHS: [2, 2, 2], NUM_HEADS: [2, 4, 8], DROP_PATH_RATE: 0 };
 
 /** The network by side of the global crop: a small Swin on a CPU, Swin-T on a GPU. */
 export const MODELS: Readonly<Record<'cpu' | 'cuda', Table<ModelChoice>>> = {
   cpu: [
-    [32, { arch: 'swin', name: SWIN_NAME, spec: swin({ ...SMALL_DIMS, PATCH_SIZE: 2, WINDOW_SIZE: 4 }) }],
+    [32, { arch: 'swin', name: SWIN_NAME, spec: swin({ ...TINY_DIMS, PATCH_SIZE: 4, WINDOW_SIZE: 4 }) }],
     [64, { arch: 'swin', name: SWIN_NAME, spec: swin({ ...SMALL_DIMS, PATCH_SIZE: 4, WINDOW_SIZE: 4 }) }],
     [REST, { arch: 'swin', name: SWIN_NAME, spec: swin({ ...SMALL_DIMS, PATCH_SIZE: 4, WINDOW_SIZE: 6 }) }],
   ],

@@ -67,7 +67,7 @@ describe('automatic choices', () => {
       precision: 'fp32',
       batch_size_per_gpu: 64,
       global_crops_size: 32,
-      local_crops: [{ size: 16, count: 4 }],
+      local_crops: [{ size: 16, count: 2 }],
       out_dim: 1024,
       momentum_teacher: 0.99,
       norm_last_layer: true,
@@ -78,7 +78,7 @@ describe('automatic choices', () => {
       threads: 8,
       output_dir: 'runs/cifar10',
       batches_per_epoch: 156,
-      model: { name: 'swin_transformer', spec: { PATCH_SIZE: 2 } },
+      model: { name: 'swin_transformer', spec: { PATCH_SIZE: 4 } },
     });
     expect(notes).toEqual([]);
     for (const name of [
@@ -126,6 +126,7 @@ describe('automatic choices', () => {
   it('help short runs and narrow networks to start', () => {
     const { config, reasons } = settle('--data_path d --batch_size_per_gpu 128 --accumulate 2', {
       worldSize: 3,
+      medianSize: 64,
     });
     expect(config).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 3 });
     expect(config.scaled_lr).toBeCloseTo(0.001, 12);
@@ -135,7 +136,9 @@ describe('automatic choices', () => {
       lr: expect.stringMatching(/^0.001 for each of about 260 steps/),
     });
     const wide = settle('--data_path d', { images: 3000, medianSize: 375 }, GPU_BOX).config;
-    expect(wide).toMatchObject({ weight_init: 'original', use_bn_in_head: true, contrast_weight: 3 });
+    expect(wide).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 3 });
+    const many = settle('--data_path d', { images: 1_281_167, medianSize: 375 }).config;
+    expect(many).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: false, contrast_weight: 0 });
     const mixed = settle('--data_path d --use_mixup');
     expect(mixed.config).toMatchObject({ use_bn_in_head: true, contrast_weight: 0 });
     expect(mixed.reasons.contrast_weight).toBe('pictures are mixed');
@@ -163,8 +166,8 @@ describe('automatic choices', () => {
     expect(reasons).not.toHaveProperty('out_dim');
     expect(settle('--data_path d --warmup_epochs 50').config.epochs).toBe(50);
     expect(settle('--data_path d --local_crops_size 16 12').config.local_crops).toEqual([
-      { size: 16, count: 2 },
-      { size: 12, count: 2 },
+      { size: 16, count: 1 },
+      { size: 12, count: 1 },
     ]);
     expect(settle('--data_path d --local_crops_number 0').config.local_crops).toEqual([]);
   });
@@ -249,7 +252,7 @@ describe('impossible settings', () => {
     ['--data_path d --device cuda', 'no CUDA device'],
     ['--data_path d --precision fp16', 'needs a GPU'],
     ['--data_path d --precision fp32 --use_fp16 True', 'contradict'],
-    ['--data_path d --global_crops_size 8 --local_crops_size 1', 'smaller than a patch of 2'],
+    ['--data_path d --global_crops_size 8 --local_crops_size 1', 'smaller than a patch of 4'],
     [`${ORIGINAL} --local_crops_size 3`, 'A crop of 3 pixels is smaller than a patch of 4'],
     ['--data_path d --arch deit_small --local_crops_size 12', 'smaller than a patch of 16'],
     ['--data_path d --local_crops_scale 0.5 0.2', '0 < low <= high <= 1'],
