@@ -1,4 +1,4 @@
-// Operators in one pass over memory, with their gradients: layer norm, GELU and attention in windows, on CPUs.
+// Operators in one pass over memory, with their gradients: layer and weight norm, GELU, attention in windows, on CPUs.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -86,6 +86,41 @@ struct Gelu : torch::autograd::Function<Gelu> {
       });
     });
     return {dx};
+  }
+};
+
+struct WeightNorm : torch::autograd::Function<WeightNorm> {
+  // v: [rows, width], gain: [rows, 1], both float32 -> gain v / |v| in bfloat16
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& v, const at::Tensor& gain) {
+    expect(v.is_contiguous() && gain.is_contiguous() && gain.numel() == v.size(0), "shapes of a normalised weight");
+    const int64_t rows = v.size(0), width = v.size(1);
+    const at::Tensor w = at::empty({rows, width}, at::kBFloat16), norms = floats({rows});
+    const int64_t count = std::min<int64_t>(rows, 256);
+    forPieces(count, [&](int64_t number) {
+      const Piece piece(rows, number, count);
+      chosen().half.weightNorm(pointer<float>(v) + piece.first * width, pointer<float>(gain) + piece.first,
+                               pointer<Half>(w) + piece.first * width, pointer<float>(norms) + piece.first,
+                               piece.last - piece.first, width);
+    });
+    context->save_for_backward({v, gain, norms});
+    return w;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &v = saved[0], &gain = saved[1], &norms = saved[2];
+    const at::Tensor dw = gradients[0].to(at::kBFloat16).contiguous();
+    const at::Tensor dv = at::empty_like(v), dgain = at::empty_like(gain);
+    const int64_t rows = v.size(0), width = v.size(1), count = std::min<int64_t>(rows, 256);
+    forPieces(count, [&](int64_t number) {
+      const Piece piece(rows, number, count);
+      const int64_t first = piece.first;
+      chosen().half.weightNormBackward(pointer<Half>(dw) + first * width, pointer<float>(v) + first * width,
+                                       pointer<float>(gain) + first, pointer<float>(norms) + first,
+                                       pointer<float>(dv) + first * width, pointer<float>(dgain) + first,
+                                       piece.last - first, width);
+    });
+    return {dv, dgain};
   }
 };
 
@@ -180,6 +215,13 @@ Napi::Value gelu(const Napi::CallbackInfo& info) {
   });
 }
 
+// weightNorm(v, gain) -> handle, bfloat16
+Napi::Value weightNorm(const Napi::CallbackInfo& info) {
+  return protect(info, [&](Napi::Env env) -> Napi::Value {
+    return Napi::Number::New(env, keep(env, WeightNorm::apply(tensorFrom(info, 0), tensorFrom(info, 1))));
+  });
+}
+
 // windowAttention(qkv, outside or 0, bias, window, shift) -> handle
 Napi::Value windowAttention(const Napi::CallbackInfo& info) {
   return protect(info, [&](Napi::Env env) -> Napi::Value {
@@ -194,6 +236,7 @@ Napi::Value windowAttention(const Napi::CallbackInfo& info) {
 void InitFused(Napi::Env env, Napi::Object exports) {
   exports.Set("layerNorm", Napi::Function::New(env, layerNorm));
   exports.Set("gelu", Napi::Function::New(env, gelu));
+  exports.Set("weightNorm", Napi::Function::New(env, weightNorm));
   exports.Set("windowAttention", Napi::Function::New(env, windowAttention));
 }
 

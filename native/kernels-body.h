@@ -99,7 +99,8 @@ inline Vector exponential(Vector x) {
 
 template <class T>
 constexpr TypedKernels<T> typed() {
-  return {layerNorm<T>, layerNormBackward<T>, gelu<T>, geluBackward<T>, crossEntropy<T>, sharpen<T>, attention<T>, attentionBackward<T>};
+  return {layerNorm<T>,   layerNormBackward<T>, gelu<T>,    geluBackward<T>, weightNorm<T>, weightNormBackward<T>,
+          crossEntropy<T>, sharpen<T>,           attention<T>, attentionBackward<T>};
 }
 
 }  // namespace

@@ -111,6 +111,37 @@ void geluBackward(const T* dy, const T* x, T* dx, int64_t count) {
   if (rest > 0) storeSome(dx + whole, loadSome(dy + whole, rest) * geluSlope(loadSome(x + whole, rest)), rest);
 }
 
+template <class T>
+void weightNorm(const float* v, const float* gain, T* w, float* norms, int64_t rows, int64_t width) {
+  const int64_t whole = width / kLanes * kLanes;
+  for (int64_t row = 0; row < rows; row++, v += width, w += width) {
+    Vector squares = splat(0);
+    for (int64_t i = 0; i < whole; i += kLanes) squares += load(v + i) * load(v + i);
+    float square = sumOf(squares);
+    for (int64_t i = whole; i < width; i++) square += v[i] * v[i];
+    norms[row] = __builtin_sqrtf(square);
+    const float factor = gain[row] / norms[row];
+    for (int64_t i = 0; i < whole; i += kLanes) store(w + i, load(v + i) * factor);
+    for (int64_t i = whole; i < width; i++) storeOne(w + i, v[i] * factor);
+  }
+}
+
+template <class T>
+void weightNormBackward(const T* dw, const float* v, const float* gain, const float* norms, float* dv, float* dgain,
+                        int64_t rows, int64_t width) {
+  const int64_t whole = width / kLanes * kLanes;
+  for (int64_t row = 0; row < rows; row++, dw += width, v += width, dv += width) {
+    Vector products = splat(0);
+    for (int64_t i = 0; i < whole; i += kLanes) products += load(dw + i) * load(v + i);
+    float product = sumOf(products);
+    for (int64_t i = whole; i < width; i++) product += loadOne(dw + i) * v[i];
+    const float norm = norms[row], factor = gain[row] / norm, along = product / (norm * norm);
+    dgain[row] = product / norm;
+    for (int64_t i = 0; i < whole; i += kLanes) store(dv + i, (load(dw + i) - load(v + i) * along) * factor);
+    for (int64_t i = whole; i < width; i++) dv[i] = (loadOne(dw + i) - v[i] * along) * factor;
+  }
+}
+
 // Sums of many numbers are added up in blocks of this many vectors, so that little is lost.
 constexpr int64_t kBlock = 64;
 

@@ -41,6 +41,11 @@ struct TypedKernels {
   void (*gelu)(const T* x, T* y, int64_t count);
   void (*geluBackward)(const T* dy, const T* x, T* dx, int64_t count);
 
+  // w = gain v / |v| for rows of `width`, with the rows' |v|, and its gradients
+  void (*weightNorm)(const float* v, const float* gain, T* w, float* norms, int64_t rows, int64_t width);
+  void (*weightNormBackward)(const T* dw, const float* v, const float* gain, const float* norms, float* dv, float* dgain,
+                             int64_t rows, int64_t width);
+
   // Rows of the loss (kernels-rows.h).
   float (*crossEntropy)(const T* x, const float* q, float factor, float total, float weight, T* gradient, float* scratch,
                         int64_t width);

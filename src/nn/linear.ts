@@ -1,8 +1,11 @@
 /** Affine maps: dense, convolutional, weight-normalised. */
 
 import {
+  autocastDtype,
   conv2d,
   empty,
+  fits,
+  halfWeightNorm,
   linear,
   noGrad,
   ones,
@@ -105,8 +108,12 @@ export class WeightNormLinear extends Module {
     this.weightV = new Parameter(fanInUniform(empty([outFeatures, inFeatures]), inFeatures));
   }
 
-  /** The effective weight [outFeatures, inFeatures]. */
+  /** The effective weight [outFeatures, inFeatures], as products take it. */
   weight(): Tensor {
+    const { weightV, weightG } = this;
+    // Under autocast the product would round it: done at once, it passes through memory once.
+    if (autocastDtype(weightV.device) === 'bfloat16' && fits(weightV))
+      return halfWeightNorm(weightV, weightG);
     return weightNorm(this.weightV, this.weightG, 0);
   }
 

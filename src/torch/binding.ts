@@ -77,6 +77,7 @@ interface Native {
   setExactMatmul(exact: boolean): void;
   layerNorm(x: Handle, weight: Handle, bias: Handle, eps: number): Handle;
   gelu(x: Handle): Handle;
+  weightNorm(v: Handle, gain: Handle): Handle;
   windowAttention(qkv: Handle, outside: Handle, bias: Handle, window: number, shift: number): Handle;
   crossEntropy(
     x: Handle,

@@ -24,6 +24,11 @@ export function gelu(x: Tensor): Tensor {
   return fits(x) ? new Tensor(native.gelu(x.handle)) : x.gelu();
 }
 
+/** gain v / |v| by rows, rounded to bfloat16. v: [rows, D], gain: [rows, 1], float32 on the CPU */
+export function halfWeightNorm(v: Tensor, gain: Tensor): Tensor {
+  return new Tensor(native.weightNorm(v.handle, gain.handle));
+}
+
 /**
  * softmax(q kᵀ / √d + bias) v inside each window x window tokens of a map that is shifted by `shift` cyclically, and
  * padded up to whole windows. Pieces that the shift brought together do not see one another (-100).

@@ -27,6 +27,7 @@ export {
   fusedLayerNorm,
   fusedWindowAttention,
   gelu,
+  halfWeightNorm,
   type KernelsName,
   useKernels,
 } from './fused.js';

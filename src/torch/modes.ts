@@ -31,14 +31,27 @@ export function inferenceMode<T>(body: () => T): T {
   }
 }
 
+const products = new Map<string, DType>();
+
+/** The dtype of matrix products on `device` under the autocast that is on, undefined without one. */
+export function autocastDtype(device: string): DType | undefined {
+  return products.get(device.startsWith('cuda') ? 'cuda' : 'cpu');
+}
+
 /** Runs `body` with matrix products in `dtype` (bfloat16 on the CPU; bfloat16 or float16 on CUDA). */
 export function autocast<T>(options: { device: string; dtype: DType; enabled?: boolean }, body: () => T): T {
   const type = options.device.startsWith('cuda') ? 'cuda' : 'cpu';
-  const [wasEnabled, dtypeBefore] = native.setAutocast(type, options.enabled ?? true, options.dtype);
+  const enabled = options.enabled ?? true;
+  const outer = products.get(type);
+  const [wasEnabled, dtypeBefore] = native.setAutocast(type, enabled, options.dtype);
+  if (enabled) products.set(type, options.dtype);
+  else products.delete(type);
   try {
     return body();
   } finally {
     native.setAutocast(type, wasEnabled, dtypeBefore);
+    if (outer === undefined) products.delete(type);
+    else products.set(type, outer);
   }
 }
 

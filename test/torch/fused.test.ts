@@ -11,6 +11,7 @@ import {
   fusedWindowAttention,
   gelu,
   getThreads,
+  halfWeightNorm,
   manualSeed,
   noGrad,
   observeOperators,
@@ -22,6 +23,7 @@ import {
   type Tensor,
   tensor,
   useKernels,
+  weightNorm,
   zeros,
 } from '../../src/torch/index.js';
 
@@ -101,6 +103,30 @@ describe.each(KERNELS)('with %s kernels', (kernels) => {
         1e-2,
       );
     });
+  });
+
+  it('a normalised weight is rounded once, and its gradients are those of the formula', () => {
+    useKernels(kernels);
+    manualSeed(4);
+    for (const [rows, width] of [
+      [1, 1],
+      [300, 37],
+      [5, 256],
+    ])
+      scope(() => {
+        const [v, gain] = [leaf([rows, width]), leaf([rows, 1])];
+        const gradient = randn([rows, width]).to({ dtype: 'bfloat16' });
+        const byFormula = () =>
+          wide(v)
+            .div(wide(v).norm(2, [-1], true))
+            .mul(wide(gain));
+        const mine = outcome(() => halfWeightNorm(v, gain), [v, gain], gradient);
+        const exact = outcome(byFormula, [v, gain], gradient);
+        expectClose(mine.slice(0, 1), exact.slice(0, 1), 4e-3);
+        expectClose(mine.slice(1), exact.slice(1), 1e-5);
+        const libtorchs = weightNorm(v, gain, 0).to({ dtype: 'bfloat16' });
+        expectClose([Float64Array.from(libtorchs.toArray(), Number)], mine.slice(0, 1), 8e-3);
+      });
   });
 
   it('window attention and its gradients are those of the formula, shifted, padded or not', () => {
