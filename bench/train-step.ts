@@ -16,11 +16,11 @@ interface Options {
   batch: number;
   outDim: number;
   rounds: number;
+  threads: number;
 }
 
 export async function trainStepBench(options: Options): Promise<void> {
-  const { batch, outDim, rounds } = options;
-  const threads = cpus().length;
+  const { batch, outDim, rounds, threads } = options;
   setThreads(threads);
   const peer = await Peer.start('train_step.py', { batch, local: LOCAL, outDim, threads });
   const step = ours(batch, outDim, 'float32');
@@ -53,8 +53,8 @@ export async function trainStepBench(options: Options): Promise<void> {
 }
 
 /** Ours in bfloat16 beside ours in float32, in one process. */
-export function precisionBench({ batch, outDim, rounds }: Options): void {
-  setThreads(cpus().length);
+export function precisionBench({ batch, outDim, rounds, threads }: Options): void {
+  setThreads(threads);
   const [wide, narrow] = [ours(batch, outDim, 'float32'), ours(batch, outDim, 'bfloat16')];
   const seconds: [number, number][] = [];
   for (let round = -1; round < rounds; round++) {
@@ -82,6 +82,7 @@ const options: Options = {
   batch: number('batch', 2),
   outDim: number('out_dim', 65536),
   rounds: number('rounds', 5),
+  threads: number('threads', cpus().length),
 };
 if (process.argv.includes('--bf16')) precisionBench(options);
 else await trainStepBench(options);

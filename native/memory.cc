@@ -9,7 +9,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -177,11 +177,20 @@ class Blocks {
   // More addresses: first as many as the machine has memory, which costs nothing; what does not fit there is asked for by
   // itself, so that the kernel can refuse it.
   bool reserve(size_t size) {
-    if (ranges_.empty()) {
+    if (ranges_.empty() && !isStrict()) {
       const auto machine = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
       if (size <= machine && map(machine / kHugePage * kHugePage, MAP_NORESERVE)) return true;
     }
     return map((size + kHugePage - 1) / kHugePage * kHugePage, 0);
+  }
+
+  // Whether the kernel counts addresses as if they were memory.
+  static bool isStrict() {
+    std::FILE* file = std::fopen("/proc/sys/vm/overcommit_memory", "r");
+    if (file == nullptr) return false;
+    const int mode = std::fgetc(file);
+    std::fclose(file);
+    return mode == '2';
   }
 
   bool map(size_t size, int flags) {
