@@ -41,7 +41,7 @@ export const TEACHER_TEMP = {
  * Up to so many steps a run is short: self-labelling alone hardly starts, so pictures are told apart as well, with batch
  * norm in the heads, weights start wide, and the learning rate is that of the step, whatever its batch (docs/recipes.md).
  */
-export const SHORT_RUN = { steps: 20_000, contrastWeight: 3, stepLr: 0.001 } as const;
+export const SHORT_RUN = { steps: 20_000, contrastWeight: 10, stepLr: 0.001 } as const;
 export const WARMUP_SHARE = 0.1;
 
 /** Networks narrower than this stay silent for long when they start with the original's weights, however long they learn. */

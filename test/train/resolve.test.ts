@@ -128,7 +128,7 @@ describe('automatic choices', () => {
       worldSize: 3,
       medianSize: 64,
     });
-    expect(config).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 3 });
+    expect(config).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 10 });
     expect(config.scaled_lr).toBeCloseTo(0.001, 12);
     expect(reasons).toMatchObject({
       weight_init: '48 channels are narrow',
@@ -136,7 +136,7 @@ describe('automatic choices', () => {
       lr: expect.stringMatching(/^0.001 for each of about 260 steps/),
     });
     const wide = settle('--data_path d', { images: 3000, medianSize: 375 }, GPU_BOX).config;
-    expect(wide).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 3 });
+    expect(wide).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: true, contrast_weight: 10 });
     const many = settle('--data_path d', { images: 1_281_167, medianSize: 375 }).config;
     expect(many).toMatchObject({ weight_init: 'fan_in', use_bn_in_head: false, contrast_weight: 0 });
     const mixed = settle('--data_path d --use_mixup');
