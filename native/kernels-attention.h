@@ -161,6 +161,15 @@ void gather(const WindowMap& map, const Scratch& s, const T* rows, int64_t strid
   }
 }
 
+// Queries, already scaled, keys and values of one head.
+template <class T>
+void gatherHead(const WindowMap& map, const Scratch& s, const T* qkv, int64_t offset, const float* outside) {
+  const int64_t channels = map.channels();
+  gather(map, s, qkv, 3 * channels, offset, outside, map.scale, s.q);
+  gather(map, s, qkv, 3 * channels, channels + offset, outside, 1.0f, s.k);
+  gather(map, s, qkv, 3 * channels, 2 * channels + offset, outside, 1.0f, s.v);
+}
+
 // The way back; what belongs to tokens outside is added to `outside`, or dropped where it is null.
 template <class T>
 void scatter(const WindowMap& map, const Scratch& s, const float* x, float factor, T* rows, int64_t stride,
@@ -213,9 +222,7 @@ void attention(const WindowMap& map, const T* qkv, const float* outside, const f
     const bool mixed = place(map, number, s);
     for (int64_t head = 0; head < map.heads; head++) {
       const int64_t offset = head * map.headDim;
-      gather(map, s, qkv, 3 * channels, offset, outside, map.scale, s.q);
-      gather(map, s, qkv, 3 * channels, channels + offset, outside, 1.0f, s.k);
-      gather(map, s, qkv, 3 * channels, 2 * channels + offset, outside, 1.0f, s.v);
+      gatherHead(map, s, qkv, offset, outside);
       attend(map, s, bias + head * length * s.length, mixed);
       product({s.probabilities, s.length, 1, s.v, s.depth, s.first, s.depth, length}, length, s.depth);
       scatter(map, s, s.first, 1.0f, out, channels, offset, static_cast<float*>(nullptr));
@@ -232,9 +239,7 @@ void attentionBackward(const WindowMap& map, const T* dout, const T* qkv, const 
     const bool mixed = place(map, number, s);
     for (int64_t head = 0; head < map.heads; head++) {
       const int64_t offset = head * map.headDim;
-      gather(map, s, qkv, 3 * channels, offset, outside, map.scale, s.q);
-      gather(map, s, qkv, 3 * channels, channels + offset, outside, 1.0f, s.k);
-      gather(map, s, qkv, 3 * channels, 2 * channels + offset, outside, 1.0f, s.v);
+      gatherHead(map, s, qkv, offset, outside);
       gather(map, s, dout, channels, offset, static_cast<const float*>(nullptr), 1.0f, s.dout);
       attend(map, s, bias + head * length * s.length, mixed);
       transpose(s.v, s.vAcross, s.length, s.depth);
