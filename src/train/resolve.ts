@@ -67,9 +67,11 @@ class Resolver {
     const batchesPerEpoch = Math.floor(this.ownImages(worldSize) / batch);
     const epochs = this.epochs(device);
     const steps = (epochs * batchesPerEpoch) / options.accumulate;
-    const learning = this.learning(epochs, steps, batch * options.accumulate * worldSize);
+    const isShort = steps <= small.SHORT_RUN.steps;
+    const picturesOfStep = batch * options.accumulate * worldSize;
+    const learning = this.learning(epochs, steps, picturesOfStep, isShort);
     const teacher = this.teacher(epochs, steps);
-    const scaledLr = (learning.lr * batch * options.accumulate * worldSize) / 256;
+    const scaledLr = (learning.lr * picturesOfStep) / 256;
     if (learning.min_lr > scaledLr)
       this.notes.push(
         `The learning rate (${scaledLr.toExponential(1)} after scaling with the batch) is below --min_lr ${learning.min_lr}, so it will rise.`,
@@ -99,7 +101,7 @@ class Resolver {
       ...crops,
       local_crops: localCrops(crops.local_crops_number, crops.local_crops_size),
       ...this.head(device),
-      ...this.start(model, steps),
+      ...this.start(model, isShort),
       batch_size_per_gpu: batch,
       epochs,
       ...learning,
@@ -293,9 +295,8 @@ class Resolver {
   }
 
   /** What a short run needs to start at all, and a narrow network. */
-  private start({ spec }: ResolvedTrainConfig['model'], steps: number) {
+  private start({ spec }: ResolvedTrainConfig['model'], isShort: boolean) {
     const { contrastWeight, steps: most } = small.SHORT_RUN;
-    const isShort = steps <= most;
     const isMixed = this.options.use_mixup;
     const length = `${isShort ? 'at most' : 'more than'} ${most} steps`;
     const width = spec?.DIM_EMBED;
@@ -313,19 +314,17 @@ class Resolver {
     };
   }
 
-  /** batch: pictures of a step, of all processes */
-  private learning(epochs: number, steps: number, batch: number) {
+  private learning(epochs: number, steps: number, picturesOfStep: number, isShort: boolean) {
     const share = (part: number) => (epochs > 1 ? Math.max(1, Math.floor(epochs * part)) : 0);
     const original = ORIGINAL_DEFAULTS;
-    const { steps: most, stepLr } = small.SHORT_RUN;
-    const isShort = steps <= most;
+    const { stepLr } = small.SHORT_RUN;
     const warmup = this.pick('warmup_epochs', () => [
       Math.min(original.warmup_epochs, share(small.WARMUP_SHARE)),
       `a tenth of ${epochs} epochs, at most ${original.warmup_epochs}`,
     ]);
     return {
       lr: this.pick('lr', () => [
-        isShort ? (stepLr * 256) / batch : original.lr,
+        isShort ? (stepLr * 256) / picturesOfStep : original.lr,
         isShort ? `${stepLr} for each of about ${Math.round(steps)} steps` : "the original's",
       ]),
       min_lr: this.pick('min_lr', () => [original.min_lr, "the original's"]),

@@ -81,6 +81,7 @@ export class WindowAttention extends Module {
       .add_(bias.add(mask.unsqueeze(1)))
       .view([count, heads, length, length]);
   }
+
   /** [heads, L, L] */
   private bias(): Tensor {
     return scope(() => {
